@@ -1,0 +1,3 @@
+"""Zero-code OpenTelemetry tracing from kernel events."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Which request caused which: connections, exchanges, parents and trace ids."""

@@ -1,0 +1,1 @@
+"""Sans-IO protocol parsers: one module a protocol, found through :mod:`.registry`."""

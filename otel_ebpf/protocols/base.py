@@ -1,0 +1,117 @@
+"""The contract that every protocol parser follows.
+
+A parser belongs to one connection and sees both directions of it, as the traced
+process saw them. It does no input or output, reads no clock and starts no thread:
+the same bytes always give the same messages. A passive tracer meets gaps,
+truncation and connections joined in the middle; those are return values here,
+never exceptions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+INGRESS = 0
+"""Direction: bytes that the traced process received."""
+EGRESS = 1
+"""Direction: bytes that the traced process sent."""
+
+REQUEST = 1
+RESPONSE = 2
+
+
+class Message:
+    """One request or response on a connection.
+
+    A parser returns a message once when it is recognised (its head is known or as
+    much of the head as will ever be seen) and, if it was not complete by then, the
+    same object again when it completes.
+
+    Attributes:
+        kind: ``REQUEST`` or ``RESPONSE``.
+        direction: ``INGRESS`` or ``EGRESS``.
+        stream: pairing key. 0 when replies come in the order of requests
+            (HTTP/1, Redis); the stream or correlation id where they do not.
+        start: nanoseconds (the feed's clock) of the segment that holds the first byte.
+        end: nanoseconds of the segment that holds the last byte so far.
+        length: bytes of the message on the wire so far, head and body.
+        offset: position of the first byte within the segment ``token``.
+        token: what ``feed`` was given for the segment with the first byte. Opaque here.
+        last_token: the same for the segment with the latest byte.
+        complete: the last byte has been seen (or passed over in a gap of known size).
+        truncated: part of the head was not captured; what was seen is kept.
+        interim: a response that is followed by another for the same request
+            (HTTP 1xx). It completes no request.
+        oneway: a request that will have no response.
+        error: ``error.type`` when the message ended badly, else None.
+        head: the protocol's own parsed head (``HttpRequest``, ``HttpResponse``...).
+    """
+
+    __slots__ = (
+        "complete",
+        "direction",
+        "end",
+        "error",
+        "head",
+        "interim",
+        "kind",
+        "last_token",
+        "length",
+        "offset",
+        "oneway",
+        "start",
+        "stream",
+        "token",
+        "truncated",
+    )
+
+    def __init__(
+        self, kind: int, direction: int, start: int, token: Any, offset: int, head: Any
+    ) -> None:
+        self.kind = kind
+        self.direction = direction
+        self.stream = 0
+        self.start = start
+        self.end = start
+        self.length = 0
+        self.offset = offset
+        self.token = token
+        self.last_token = token
+        self.complete = False
+        self.truncated = False
+        self.interim = False
+        self.oneway = False
+        self.error: str | None = None
+        self.head = head
+
+
+class Parser(Protocol):
+    """One connection's parser. Bounded: memory does not grow with the traffic."""
+
+    desyncs: int
+    """How often bytes could not be understood and the parser waited for a fresh start."""
+
+    upgraded: str | None
+    """Set once the connection changes protocol (``websocket``, ``h2c``, ``connect``)."""
+
+    def feed(
+        self, direction: int, data: bytes, length: int, ts: int, end_ts: int, token: Any
+    ) -> list[Message]:
+        """Take one segment and return the messages that it begins or completes.
+
+        ``data`` is the captured prefix of the ``length`` bytes that moved
+        (``len(data) <= length``); the rest is a gap of known size at the end.
+        ``ts`` and ``end_ts`` are nanoseconds of the first and the last part of the
+        segment. A message begun and completed in this segment is returned once.
+        """
+        ...
+
+    def gap(self, direction: int, ts: int) -> list[Message]:
+        """Bytes of unknown number are missing in ``direction`` (records were lost)."""
+        ...
+
+    def close(self, ts: int, error: str | None = None) -> list[Message]:
+        """The connection ended. Messages in progress complete; ``error`` is its
+        ``error.type`` (``connection_reset``...) or None for an orderly end, in
+        which case a message that ends with the connection is complete and well."""
+        ...

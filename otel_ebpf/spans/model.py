@@ -1,0 +1,68 @@
+"""The span value that exporters take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+UNSET, OK, ERROR = 0, 1, 2
+"""Status codes with OTLP's numbers."""
+
+
+class Span:
+    """One finished span, in OTLP's terms and with OTLP's numbers.
+
+    Attributes:
+        trace_id: 16 bytes. span_id: 8 bytes. parent_span_id: 8 bytes or empty.
+        kind: 2 SERVER, 3 CLIENT.
+        start, end: nanoseconds since the Unix epoch.
+        attributes: str -> str | bool | int | float | list of those, in order.
+        status: UNSET, OK or ERROR; status_message: text.
+        resource: an object with ``attributes: dict[str, Any]``, the same object for
+            every span of a process (exporters group and cache by its identity).
+        flags: W3C trace flags. trace_state: W3C tracestate text.
+        parent_remote: the parent is not a span of this agent.
+    """
+
+    __slots__ = (
+        "attributes",
+        "end",
+        "flags",
+        "kind",
+        "name",
+        "parent_remote",
+        "parent_span_id",
+        "resource",
+        "span_id",
+        "start",
+        "status",
+        "status_message",
+        "trace_id",
+        "trace_state",
+    )
+
+    def __init__(
+        self,
+        trace_id: bytes,
+        span_id: bytes,
+        parent_span_id: bytes,
+        kind: int,
+        name: str,
+        start: int,
+        end: int,
+        attributes: dict[str, Any],
+        resource: Any,
+    ) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_span_id = parent_span_id
+        self.kind = kind
+        self.name = name
+        self.start = start
+        self.end = end
+        self.attributes = attributes
+        self.resource = resource
+        self.status = UNSET
+        self.status_message = ""
+        self.flags = 1
+        self.trace_state = ""
+        self.parent_remote = False
