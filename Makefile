@@ -1,0 +1,56 @@
+# Two commands matter: `make demo` shows it, `make test` proves it. Both set up what they need.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# Loading programs into the kernel takes root; everything else runs as you.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
+WITH_GO = PATH="$$(scripts/go-toolchain):$$PATH" GOTOOLCHAIN="$${GOTOOLCHAIN:-auto}"
+
+.PHONY: help setup demo test lint unit kernel e2e bench accuracy collector wheel clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## set up .venv; .venv/bin/otel-ebpf is the command
+	@scripts/setup
+
+demo: setup ## trace three uninstrumented services and show their traces
+	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(AS_ROOT) examples/demo/run
+
+test: test-setup lint ## lint, types, import contracts, then every test
+	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(BIN)/pytest
+
+lint: setup ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: test-setup ## the tests that need no root
+	$(BIN)/pytest -m "not kernel and not e2e"
+
+kernel: test-setup ## the tests that load programs into this kernel
+	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(BIN)/pytest -m kernel
+
+e2e: test-setup ## the tests with real services and a real Collector
+	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(BIN)/pytest -m e2e
+
+bench: setup ## measure overhead: untraced and traced, interleaved
+	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(AS_ROOT) tests/benchmarks/run
+
+accuracy: setup ## measure precision and recall of parent links
+	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(AS_ROOT) tests/accuracy/run
+
+collector: ## build (once) the Collector of the tests and print its path
+	@scripts/build-collector
+
+wheel: setup ## build a wheel into dist/
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove what was built here, except .venv
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: test-setup
+test-setup:
+	@scripts/setup --tests
