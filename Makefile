@@ -10,7 +10,7 @@ WITH_GO = PATH="$$(scripts/go-toolchain):$$PATH" GOTOOLCHAIN="$${GOTOOLCHAIN:-au
 .PHONY: help setup demo test lint unit kernel e2e bench accuracy collector wheel clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## set up .venv; .venv/bin/otel-ebpf is the command
 	@scripts/setup
