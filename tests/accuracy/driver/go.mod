@@ -1,0 +1,3 @@
+module accuracydriver
+
+go 1.21

@@ -1,0 +1,115 @@
+"""The accuracy tables in Markdown, for the terminal and for docs/accuracy.md."""
+
+from __future__ import annotations
+
+import platform
+
+from tests.accuracy.harness import Run
+from tests.accuracy.score import ABSENT, MISSING, RIGHT, WRONG, Row, Score
+
+INTRODUCTION = """# Accuracy of parents
+
+This page is written by `tests/accuracy/run --write-docs`; do not edit it by hand.
+
+Four services without any instrumentation call each other in random trees. Two are Go
+(`net/http`), two are Python (`ThreadingHTTPServer`, and a server with a fixed pool of
+threads). Every request carries two headers that only the harness reads: the id of this call
+and the id of the request it is made for. The tracer captures them as span attributes, so
+each span's parent can be compared with the truth.
+
+An edge is **right** when the parent is the true one, **wrong** when it is any other span,
+**absent** when the tracer gave no parent, and has **no span** when the span itself is missing.
+Precision is right / (right + wrong). Recall is right / all edges, so absent edges and missing
+spans lower it; a kind with fewer than 100 edges may lack one. A kind without a floor for recall may abstain; none may be wrong.
+"""
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    # 99.996 must not read as 100: a floor of precision is about the last edge.
+    shown = int(value * 100) / 100
+    return f"{shown:.2f}".rstrip("0").rstrip(".")
+
+
+def _row(row: Row) -> str:
+    floor = "-" if row.floor is None else f"{row.floor:g}"
+    cells = [
+        row.label, str(row.expected),
+        *(str(row.counts[name]) for name in (RIGHT, WRONG, ABSENT, MISSING)),
+        _number(row.precision), _number(row.recall), floor, "yes" if row.passes else "**no**",
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+_HEAD = (
+    "| edge kind | edges | right | wrong | absent | no span | precision % | recall % "
+    "| floor of recall % | kept |\n|-|-:|-:|-:|-:|-:|-:|-:|-:|-|"
+)
+
+
+def total_table(score: Score) -> str:
+    """One row per kind of edge, all concurrencies together."""
+    families = ("root", "client to server", "in process")
+    rows = sorted(score.totals(), key=lambda row: (families.index(row.family), row.label))
+    return "\n".join([_HEAD, *map(_row, rows)])
+
+
+def level_table(score: Score) -> str:
+    """Precision / recall of each kind by concurrency."""
+    levels = score.levels()
+    lines = [
+        "| edge kind | " + " | ".join(f"concurrency {level}" for level in levels) + " |",
+        "|-|" + "-:|" * len(levels),
+    ]
+    for label in sorted({label for label, _ in score.rows}):
+        cells = []
+        for level in levels:
+            row = score.rows.get((label, level))
+            if row is None:
+                cells.append("-")
+            else:
+                cells.append(f"{_number(row.precision)} / {_number(row.recall)} ({row.expected})")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def rule_table(score: Score) -> str:
+    """Which rule gave the parents of each kind."""
+    lines = ["| edge kind | rules that gave the parent |", "|-|-|"]
+    for row in sorted(score.totals(), key=lambda row: row.label):
+        if row.rules:
+            used = ", ".join(f"{name} {n}" for name, n in sorted(row.rules.items()))
+            lines.append(f"| {row.label} | {used} |")
+    return "\n".join(lines)
+
+
+def summary(run: Run) -> str:
+    score = run.score
+    share = 100 * score.whole_trees / score.trees if score.trees else 0.0
+    lines = [
+        f"{run.calls} calls in {score.trees} trees gave {len(run.spans)} spans; "
+        f"{score.whole_trees} trees ({_number(share)} %) are whole.",
+    ]
+    if run.failed:
+        lines.append(f"{run.failed} trees failed in the services and are not counted.")
+    lines += [f"{count} {name}." for name, count in sorted(score.anomalies.items())]
+    return "\n".join(lines)
+
+
+def document(run: Run, command: str) -> str:
+    """The whole of docs/accuracy.md."""
+    machine = (
+        f"Linux {platform.release()}, {platform.machine()}, Python {platform.python_version()}"
+    )
+    return "\n".join(
+        [
+            INTRODUCTION, f"Last run: `{command}` on {machine}.", "", summary(run), "",
+            "## All concurrencies together", "", total_table(run.score), "",
+            "## Precision / recall in per cent (edges) by concurrency", "",
+            level_table(run.score), "",
+            "## Which rule gave the parent", "",
+            "The rules are described in [correlation.md](correlation.md).", "",
+            rule_table(run.score), "",
+        ]
+    )  # fmt: skip

@@ -1,0 +1,3 @@
+module accuracytarget
+
+go 1.21
