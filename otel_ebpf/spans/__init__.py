@@ -1,1 +1,1 @@
-"""From exchanges to OpenTelemetry spans: conventions, names, redaction."""
+"""From exchanges to OpenTelemetry spans: conventions, names, redaction, time."""

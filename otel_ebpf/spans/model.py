@@ -8,6 +8,21 @@ UNSET, OK, ERROR = 0, 1, 2
 """Status codes with OTLP's numbers."""
 
 
+class AttributeSet:
+    """Attributes that many spans have in common, kept once.
+
+    Attributes:
+        attributes: the common part, in order. Never changed once built.
+        encoded: an encoder's own form of it, None until one has made it.
+    """
+
+    __slots__ = ("attributes", "encoded")
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        self.attributes = attributes
+        self.encoded: bytes | None = None
+
+
 class Span:
     """One finished span, in OTLP's terms and with OTLP's numbers.
 
@@ -21,10 +36,14 @@ class Span:
             every span of a process (exporters group and cache by its identity).
         flags: W3C trace flags. trace_state: W3C tracestate text.
         parent_remote: the parent is not a span of this agent.
+        base: the set that ``attributes`` begins with, or None. Adding attributes is
+            fine; whoever changes or removes one of the first ``len(base.attributes)``
+            sets ``base`` to None, since encoders take that part from the set.
     """
 
     __slots__ = (
         "attributes",
+        "base",
         "end",
         "flags",
         "kind",
@@ -66,3 +85,9 @@ class Span:
         self.flags = 1
         self.trace_state = ""
         self.parent_remote = False
+        self.base: AttributeSet | None = None
+
+
+Description = tuple[str, dict[str, Any], "AttributeSet | None", int, str]
+"""What a protocol says of an exchange: name, attributes (a fresh dict), the set that they
+begin with, status, status message."""

@@ -1,0 +1,136 @@
+"""From a finished exchange to a span. What is special to a protocol is in its own module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from otel_ebpf.correlation.model import Exchange
+from otel_ebpf.spans import semconv
+from otel_ebpf.spans.clock import Clock
+from otel_ebpf.spans.http import HttpSpans
+from otel_ebpf.spans.model import ERROR, UNSET, Description, Span
+from otel_ebpf.spans.settings import SpanSettings
+
+_UNKNOWN_RESOURCES = 1024
+
+
+class ProtocolSpans(Protocol):
+    """What one protocol knows about its spans."""
+
+    def describe(self, exchange: Exchange) -> Description:
+        """Name, attributes and status of the exchange. Never raises on odd heads."""
+        ...
+
+
+PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {"http": HttpSpans}
+"""Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
+
+
+class UnknownProcess:
+    """The resource of spans whose process was gone before it could be looked at."""
+
+    __slots__ = ("attributes",)
+
+    def __init__(self, pid: int) -> None:
+        self.attributes: dict[str, Any] = {
+            semconv.SERVICE_NAME: "unknown_service",
+            semconv.PROCESS_PID: pid,
+        }
+
+
+class SpanBuilder:
+    """Builds spans. One for the agent; not for several threads at once."""
+
+    def __init__(self, clock: Clock, settings: SpanSettings | None = None) -> None:
+        settings = settings or SpanSettings()
+        self._clock = clock
+        self._describe = {name: make(settings).describe for name, make in PROTOCOLS.items()}
+        self._unknown: dict[int, UnknownProcess] = {}
+        self._built = 0
+        self._errors = 0
+        self._other_protocol = 0
+        self._no_process = 0
+
+    def build(self, exchange: Exchange) -> Span:
+        """The span of one exchange, with times in epoch nanoseconds."""
+        describe = self._describe.get(exchange.protocol)
+        if describe is None:
+            self._other_protocol += 1
+            describe = _describe_other
+        name, attributes, base, status, message = describe(exchange)
+        if exchange.rule:
+            attributes[semconv.PARENT_RULE] = exchange.rule
+        if exchange.request_truncated or exchange.response_truncated:
+            attributes[semconv.TRUNCATED] = _truncated(exchange)
+        if exchange.notes:
+            if base is not None and not base.attributes.keys().isdisjoint(exchange.notes):
+                base = None
+            attributes.update(exchange.notes)
+        resource = exchange.process
+        if resource is None:
+            resource = self._unknown_process(exchange.pid)
+        offset = self._clock.offset
+        start = exchange.start + offset
+        end = exchange.end + offset
+        span = Span(
+            exchange.trace_id,
+            exchange.span_id,
+            exchange.parent_span_id,
+            exchange.kind,
+            name,
+            start,
+            end if end > start else start,
+            attributes,
+            resource,
+        )
+        span.base = base
+        if status:
+            span.status = status
+            span.status_message = message
+            self._errors += 1
+        if exchange.trace_state:
+            span.trace_state = exchange.trace_state
+        if exchange.parent_remote:
+            span.parent_remote = True
+        self._built += 1
+        return span
+
+    def stats(self) -> dict[str, int]:
+        """Counters, with names that stay."""
+        return {
+            "spans_built": self._built,
+            "spans_with_error": self._errors,
+            "spans_other_protocol": self._other_protocol,
+            "spans_without_process": self._no_process,
+        }
+
+    def _unknown_process(self, pid: int) -> UnknownProcess:
+        self._no_process += 1
+        resource = self._unknown.get(pid)
+        if resource is None:
+            if len(self._unknown) >= _UNKNOWN_RESOURCES:
+                self._unknown.clear()
+            resource = self._unknown[pid] = UnknownProcess(pid)
+        return resource
+
+
+def _truncated(exchange: Exchange) -> str:
+    if not exchange.response_truncated:
+        return "request"
+    return "request,response" if exchange.request_truncated else "response"
+
+
+def _describe_other(exchange: Exchange) -> Description:
+    """A protocol without conventions here: only what the socket and the pairing tell."""
+    endpoints = exchange.endpoints
+    attributes: dict[str, Any] = {
+        semconv.NETWORK_PROTOCOL_NAME: exchange.protocol,
+        semconv.NETWORK_PEER_ADDRESS: endpoints.peer_address,
+    }
+    if endpoints.peer_port:
+        attributes[semconv.NETWORK_PEER_PORT] = endpoints.peer_port
+    if exchange.error:
+        attributes[semconv.ERROR_TYPE] = exchange.error
+        return exchange.protocol, attributes, None, ERROR, exchange.error
+    return exchange.protocol, attributes, None, UNSET, ""

@@ -1,0 +1,72 @@
+"""Attribute names and fixed values of the OpenTelemetry semantic conventions.
+
+The one place where they are spelled. Version: v1.44 (stable HTTP conventions).
+They are plain strings so that the tracer does not load the conventions package
+at run time; a test compares each with that package's constants.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+
+CLIENT_ADDRESS: Final = "client.address"
+CLIENT_PORT: Final = "client.port"
+ERROR_TYPE: Final = "error.type"
+HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"
+HTTP_REQUEST_HEADER_TEMPLATE: Final = "http.request.header"
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_REQUEST_METHOD_ORIGINAL: Final = "http.request.method_original"
+HTTP_RESPONSE_HEADER_TEMPLATE: Final = "http.response.header"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+NETWORK_LOCAL_ADDRESS: Final = "network.local.address"
+NETWORK_LOCAL_PORT: Final = "network.local.port"
+NETWORK_PEER_ADDRESS: Final = "network.peer.address"
+NETWORK_PEER_PORT: Final = "network.peer.port"
+NETWORK_PROTOCOL_NAME: Final = "network.protocol.name"
+NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
+NETWORK_TRANSPORT: Final = "network.transport"
+PROCESS_PID: Final = "process.pid"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+SERVICE_NAME: Final = "service.name"
+URL_FULL: Final = "url.full"
+URL_PATH: Final = "url.path"
+URL_QUERY: Final = "url.query"
+URL_SCHEME: Final = "url.scheme"
+USER_AGENT_ORIGINAL: Final = "user_agent.original"
+
+# The tracer's own attributes.
+PARENT_RULE: Final = "otel_ebpf.parent.rule"
+TRUNCATED: Final = "otel_ebpf.truncated"
+
+METHOD_OTHER: Final = "_OTHER"
+KNOWN_METHODS: Final = frozenset(
+    {
+        "CONNECT",
+        "DELETE",
+        "GET",
+        "HEAD",
+        "OPTIONS",
+        "PATCH",
+        "POST",
+        "PUT",
+        "QUERY",
+        "TRACE",
+    }
+)
+"""RFC 9110's methods, PATCH and QUERY."""
+
+REDACTED: Final = "REDACTED"
+SENSITIVE_QUERY_KEYS: Final = (
+    "X-Amz-Signature",
+    "X-Amz-Credential",
+    "X-Amz-Security-Token",
+    "sig",
+    "X-Goog-Signature",
+    # On the conventions' list until v1.41 or so; signed URLs of that form are still in use.
+    "AWSAccessKeyId",
+    "Signature",
+)
+"""Query parameters whose values are secrets. Matching is case-sensitive."""
