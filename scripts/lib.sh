@@ -40,9 +40,14 @@ need_packages() {
     # A fresh machine has no package lists, an old one may have stale ones: refresh only then.
     local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y
         --no-install-recommends "${missing[@]}")
-    as_root "${install[@]}" >&2 2>/dev/null && return 0
-    as_root apt-get update -qq >&2 &&
-        as_root "${install[@]}" >&2 ||
+    local log
+    log=$(mktemp)
+    as_root "${install[@]}" >"$log" 2>&1 </dev/null ||
+        { as_root apt-get update -qq && as_root "${install[@]}"; } >"$log" 2>&1 </dev/null || {
+        tail -n 20 "$log" >&2
+        rm -f "$log"
         die "apt-get could not install ${missing[*]}" \
             "look at the lines above; the package lists or the network may be at fault"
+    }
+    rm -f "$log"
 }
