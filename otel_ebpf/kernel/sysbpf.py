@@ -1,0 +1,195 @@
+"""The system calls that BCC does not wrap, straight through ctypes.
+
+Nothing here imports BCC, so `doctor` can say what is wrong on a host that has none.
+Failed calls raise OSError with the kernel's errno.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from pathlib import Path
+
+MAP_CREATE, PROG_LOAD = 0, 5
+OBJ_GET_INFO_BY_FD, RAW_TRACEPOINT_OPEN, BTF_GET_FD_BY_ID, BTF_GET_NEXT_ID = 15, 17, 19, 23
+ARRAY_MAP = 2
+KPROBE, TRACEPOINT, SOCK_OPS, RAW_TRACEPOINT, TRACING = 2, 5, 13, 17, 26
+TRACE_FENTRY = 24
+PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, PERF_COUNT_SW_BPF_OUTPUT = 1, 2, 10
+_IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
+
+# (bpf, perf_event_open) by machine
+_NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241), "riscv64": (280, 241)}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+RETURN_ONE = bytes.fromhex("b7000000010000009500000000000000")
+"""r0 = 1; exit. One, for zero would hide the event from other users of the tracepoint."""
+READ_KERNEL = bytes.fromhex(
+    "bfa1000000000000"  # r1 = r10
+    "07010000f8ffffff"  # r1 += -8
+    "b702000008000000"  # r2 = 8
+    "b703000000000000"  # r3 = 0
+    "8500000071000000"  # call bpf_probe_read_kernel
+    "b700000001000000"
+    "9500000000000000"
+)
+"""A program that reads kernel memory. It is loaded to see whether it may be, never run."""
+
+
+def supported_machine() -> bool:
+    """Whether this machine's system call numbers are known."""
+    return platform.machine() in _NUMBERS
+
+
+def _syscall(which: int, *args: object) -> int:
+    numbers = _NUMBERS.get(platform.machine())
+    if numbers is None:
+        raise OSError(errno.ENOSYS, f"unsupported machine {platform.machine()}")
+    result = int(_libc.syscall(ctypes.c_long(numbers[which]), *args))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def bpf(command: int, attr: bytes) -> tuple[int, bytes]:
+    """bpf(2). Returns its result and the attribute as the kernel left it."""
+    padded = ctypes.create_string_buffer(attr, 144)
+    result = _syscall(0, ctypes.c_int(command), padded, ctypes.c_uint(len(padded)))
+    return result, padded.raw
+
+
+def map_create(kind: int, key: int, value: int, entries: int) -> int:
+    """A map's file descriptor; sizes in bytes."""
+    return bpf(MAP_CREATE, struct.pack("=5I", kind, key, value, entries, 0))[0]
+
+
+def load_program(
+    kind: int, instructions: bytes, *, expected_attach: int = 0, attach_btf_id: int = 0
+) -> int:
+    """A loaded program's file descriptor. Instructions are raw 8-byte BPF words."""
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    license_text = ctypes.create_string_buffer(b"GPL")
+    attr = struct.pack(
+        "=IIQQIIQII16sIIIIQIIQII",
+        kind,
+        len(instructions) // 8,
+        ctypes.addressof(code),
+        ctypes.addressof(license_text),
+        0,  # log level, size, buffer
+        0,
+        0,
+        0,  # kernel version: no longer checked
+        0,
+        b"otel_ebpf_try",
+        0,  # ifindex
+        expected_attach,
+        0,  # BTF fd, func info
+        0,
+        0,
+        0,
+        0,  # line info
+        0,
+        0,
+        attach_btf_id,
+    )
+    return bpf(PROG_LOAD, attr)[0]
+
+
+def open_raw_tracepoint(program: int, name: bytes | None) -> int:
+    """Attach a raw tracepoint program, or with no name a tracing one; closing detaches."""
+    text = ctypes.create_string_buffer(name) if name is not None else None
+    address = ctypes.addressof(text) if text is not None else 0
+    return bpf(RAW_TRACEPOINT_OPEN, struct.pack("=QI", address, program))[0]
+
+
+def perf_event_open(kind: int, config: int, *, config1: int = 0, config2: int = 0) -> int:
+    """A perf event on CPU 0 for all processes; the program is attached by ``attach_perf``."""
+    attr = struct.pack(
+        "=IIQQQQQIIQQ", kind, 112, config, 1, 1 << 10, 0, 0, 1, 0, config1, config2
+    ).ljust(112, b"\0")
+    flags = 8  # close on exec
+    return _syscall(
+        1,
+        ctypes.create_string_buffer(attr, 112),
+        ctypes.c_int(-1),
+        ctypes.c_int(0),
+        ctypes.c_int(-1),
+        ctypes.c_ulong(flags),
+    )
+
+
+def attach_perf(event: int, program: int) -> None:
+    """Run ``program`` at each firing of ``event`` until ``event`` is closed."""
+    for request, value in ((_IOC_SET_BPF, program), (_IOC_ENABLE, 0)):
+        if _libc.ioctl(ctypes.c_int(event), ctypes.c_ulong(request), ctypes.c_ulong(value)) < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+
+def mount(fstype: str, target: Path) -> None:
+    """mount(2) of a pseudo file system, with nosuid, nodev and noexec."""
+    name = fstype.encode()
+    nosuid_nodev_noexec = 2 | 4 | 8
+    if _libc.mount(name, os.fsencode(target), name, ctypes.c_ulong(nosuid_nodev_noexec), None) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def filesystem_magic(path: Path) -> int:
+    """``f_type`` of statfs(2): what file system ``path`` is on."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statfs(os.fsencode(path), buffer) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(ctypes.c_long.from_buffer(buffer).value)
+
+
+def kernel_btf() -> bytes:
+    """The running kernel's BTF by object id. Needs CAP_SYS_ADMIN.
+
+    Raises:
+        OSError: not allowed, or the kernel has none.
+    """
+    object_id = 0
+    while True:
+        _, attr = bpf(BTF_GET_NEXT_ID, struct.pack("=II", object_id, 0))
+        object_id = struct.unpack_from("=I", attr, 4)[0]
+        try:
+            fd, _ = bpf(BTF_GET_FD_BY_ID, struct.pack("=I", object_id))
+        except OSError as error:
+            if error.errno == errno.ENOENT:  # unloaded meanwhile
+                continue
+            raise
+        try:
+            name, in_kernel, size = _btf_info(fd, None)
+            if in_kernel and name == b"vmlinux":
+                data = ctypes.create_string_buffer(size)
+                _btf_info(fd, data)
+                return data.raw
+        finally:
+            os.close(fd)
+
+
+def _btf_info(fd: int, data: ctypes.Array[ctypes.c_char] | None) -> tuple[bytes, bool, int]:
+    name = ctypes.create_string_buffer(64)
+    info = ctypes.create_string_buffer(
+        struct.pack(
+            "=QIIQII",
+            0 if data is None else ctypes.addressof(data),
+            0 if data is None else len(data),
+            0,
+            ctypes.addressof(name),
+            len(name),
+            0,
+        ),
+        32,
+    )
+    bpf(OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, len(info), ctypes.addressof(info)))
+    _, size, _, _, _, in_kernel = struct.unpack("=QIIQII", info.raw)
+    return name.value, bool(in_kernel), size
