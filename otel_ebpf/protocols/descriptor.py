@@ -1,0 +1,29 @@
+"""What the pipeline needs to know of one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Parser
+from .context import CarriedContext
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One protocol, as its module offers it in ``PROTOCOL``.
+
+    Attributes:
+        name: the registry's name, lower case (``http``).
+        number: DeepFlow's l7 protocol number: the key of the kernel's
+            ``__protocol_filter`` and the number in records.
+        parser: makes the parser of one connection.
+        carried_context: trace context in a request's ``Message.head``, or None for
+            protocols that carry none.
+    """
+
+    name: str
+    number: int
+    parser: Callable[[], Parser]
+    carried_context: Callable[[Any], CarriedContext | None] | None = None

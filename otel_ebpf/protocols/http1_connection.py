@@ -1,0 +1,178 @@
+"""The life of messages on one HTTP/1.x connection: begin, pair with a method, end, hand off."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .base import EGRESS, INGRESS, REQUEST, RESPONSE, Message
+from .http1_body import ChunkedBody
+from .http1_half import (
+    AT_CHUNKS,
+    AT_CLOSE,
+    AT_LENGTH,
+    AT_START,
+    AT_TURN,
+    LOST,
+    UPGRADED,
+    Half,
+)
+from .http1_head import BAD_FRAMING, CHUNKED, NO_FRAMING, UNTIL_CLOSE, HttpResponse
+
+MAX_OUTSTANDING = 128
+"""Most requests remembered while they wait for their responses (pipelining)."""
+
+VERSIONS = {b"0": "1.0", b"1": "1.1"}
+
+
+class Connection:
+    """What both directions share. ``http1.Http1Parser`` adds the reading of bytes."""
+
+    __slots__ = (
+        "_confirmed",
+        "_forgotten",
+        "_halves",
+        "_last_direction",
+        "_outstanding",
+        "_stale",
+        "desyncs",
+        "upgraded",
+    )
+
+    def __init__(self) -> None:
+        self.desyncs = 0
+        self.upgraded: str | None = None
+        ingress, egress = Half(INGRESS), Half(EGRESS)
+        ingress.other, egress.other = egress, ingress
+        self._halves = (ingress, egress)
+        self._last_direction = -1
+        self._confirmed = False
+        self._outstanding: deque[Message] = deque()
+        self._forgotten = 0
+        # A response may have been lost: the next request shows whether one was.
+        self._stale = False
+
+    # Messages
+
+    def _request(self, half: Half, message: Message, framing: int, out: list[Message]) -> None:
+        if not self._confirmed:
+            self._learn(half, REQUEST)
+        other = half.other
+        if other.state == AT_TURN:
+            self._finish(other, out)
+        if self._stale:
+            self._forget_unanswered(other)
+        if len(self._outstanding) < MAX_OUTSTANDING and not self._forgotten:
+            self._outstanding.append(message)
+        else:
+            self._forgotten += 1
+        out.append(message)
+        # Without a length a request has no body (RFC 9112, 6.3).
+        if framing == NO_FRAMING or framing == 0:
+            message.complete = True
+        else:
+            self._body(half, message, AT_TURN if framing == UNTIL_CLOSE else framing)
+
+    def _response(
+        self, half: Half, message: Message, head: HttpResponse, framing: int, out: list[Message]
+    ) -> None:
+        if not self._confirmed:
+            self._learn(half, RESPONSE)
+        status = head.status
+        if status < 200 and status != 101:
+            message.interim = True
+            message.complete = True
+            out.append(message)
+            return
+        self._stale = False
+        method = ""
+        if self._forgotten and not self._outstanding:
+            self._forgotten -= 1
+        elif self._outstanding:
+            method = self._outstanding.popleft().head.method
+        other = half.other
+        if other.state == AT_TURN:
+            self._finish(other, out)
+        out.append(message)
+        if status == 101 or (method == "CONNECT" and status < 300):
+            self._upgrade(half, head, out)
+        elif method == "HEAD" or status == 204 or status == 304:
+            if framing == BAD_FRAMING and message.truncated:
+                self._body(half, message, BAD_FRAMING)
+            else:
+                message.complete = True
+        elif framing == 0:
+            message.complete = True
+        else:
+            self._body(half, message, UNTIL_CLOSE if framing == NO_FRAMING else framing)
+            half.doubtful = not method
+
+    def _body(self, half: Half, message: Message, framing: int) -> None:
+        half.message = message
+        half.doubtful = False
+        if framing > 0:
+            half.state = AT_LENGTH
+            half.left = framing
+        elif framing == CHUNKED:
+            half.state = AT_CHUNKS
+            half.chunks = ChunkedBody()
+        elif framing == UNTIL_CLOSE:
+            half.state = AT_CLOSE
+        else:
+            half.state = AT_TURN
+
+    def _finish(self, half: Half, out: list[Message]) -> None:
+        """The message in progress has ended; the same object is returned once a call."""
+        message = half.message
+        half.message = None
+        half.chunks = None
+        half.state = AT_START
+        if message is not None:
+            message.complete = True
+            if not out or (out[-1] is not message and message not in out):
+                out.append(message)
+
+    def _upgrade(self, half: Half, head: HttpResponse, out: list[Message]) -> None:
+        out[-1].complete = True
+        if head.status == 101:
+            wanted = (head.header("upgrade") or "unknown").partition(",")[0].strip().lower()
+        else:
+            wanted = "connect"
+        if half.other.message is not None:
+            self._finish(half.other, out)
+        self._hand_off(wanted[:32] or "unknown")
+
+    def _hand_off(self, protocol: str) -> None:
+        self.upgraded = protocol
+        for half in self._halves:
+            half.reset()
+            half.state = UPGRADED
+        self._outstanding.clear()
+
+    # Doubt
+
+    def _desync(self, half: Half) -> None:
+        self.desyncs += 1
+        half.state = LOST
+        if half.kind != REQUEST:
+            self._stale = True
+        if not self._confirmed:
+            half.kind = 0
+
+    def _learn(self, half: Half, kind: int) -> None:
+        """Believe the newest head until both directions have shown one of each kind."""
+        half.kind = kind
+        other = half.other
+        if other.kind == kind:
+            other.kind = 0
+            self.desyncs += 1
+        elif other.kind:
+            self._confirmed = True
+
+    def _forget_unanswered(self, responses: Half) -> None:
+        """Responses were lost: requests older than this one will have none."""
+        if responses.state in (AT_START, LOST):
+            for request in self._outstanding:
+                request.oneway = True
+            self._outstanding.clear()
+            self._forgotten = 0
+            self._stale = False

@@ -1,0 +1,157 @@
+"""One direction of an HTTP/1.x connection: what is expected next, and the unfinished head."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .base import REQUEST, RESPONSE, Message
+from .http1_body import ChunkedBody
+from .http1_head import (
+    CUT_REQUEST_LINE,
+    CUT_STATUS_LINE,
+    KNOWN_METHOD,
+    LOOSE_REQUEST_LINE,
+    PREFACE_LINE,
+    REQUEST_LINE,
+    STATUS_LINE,
+    could_start,
+    text,
+)
+
+AT_START, AT_HEAD, LOST, AT_LENGTH, AT_CHUNKS, AT_TURN, AT_CLOSE, UPGRADED = range(8)
+"""States. AT_START: a start line comes next. AT_HEAD: inside a head. LOST: waiting for a
+segment that begins with a head. Inside a body that ends: AT_LENGTH after ``left`` bytes,
+AT_CHUNKS by its chunks, AT_TURN when the connection turns around, AT_CLOSE with it.
+UPGRADED: no more HTTP/1."""
+
+# A method alone cannot be told from other text; past this a partial line is not looked at again.
+_JUDGED = 64
+
+
+class StartLine(NamedTuple):
+    """A parsed start line; ``end`` is the position after it."""
+
+    kind: int
+    end: int
+    version: str
+    method: str = ""
+    target: str = ""
+    status: int = 0
+
+
+class Half:
+    """State of one direction. Memory is bounded by the cap its owner puts on ``buffer``."""
+
+    __slots__ = (
+        "buffer",
+        "chunks",
+        "direction",
+        "doubtful",
+        "gap",
+        "head_end_ts",
+        "head_token",
+        "kind",
+        "left",
+        "line",
+        "message",
+        "offset",
+        "other",
+        "scanned",
+        "start",
+        "start_token",
+        "state",
+    )
+
+    other: Half
+
+    def __init__(self, direction: int) -> None:
+        self.direction = direction
+        self.kind = 0  # REQUEST or RESPONSE once learned
+        self.gap = False  # the next segment may begin anywhere
+        self.doubtful = False  # the body's length rests on a guess
+        self.buffer = bytearray()
+        self.start_token: Any = None
+        self.head_token: Any = None
+        self.start = self.head_end_ts = self.offset = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but which kind this direction carries."""
+        self.state = AT_START
+        self.message: Message | None = None
+        self.left = 0
+        self.chunks: ChunkedBody | None = None
+        self.drop_head()
+
+    def extend(self, length: int, end_ts: int, token: Any) -> None:
+        """The message in progress goes on for ``length`` bytes."""
+        message = self.message
+        if message is not None:
+            message.length += length
+            message.end = end_ts
+            message.last_token = token
+
+    def begin_head(self, ts: int, token: Any, offset: int) -> None:
+        """A head begins whose end is not in this segment."""
+        self.state = AT_HEAD
+        self.start, self.start_token, self.offset = ts, token, offset
+
+    def drop_head(self) -> None:
+        """Free the unfinished head."""
+        if self.buffer:
+            self.buffer = bytearray()
+        self.line: StartLine | None = None
+        self.scanned = 0
+        self.start_token = self.head_token = None
+        if self.state == AT_HEAD:
+            self.state = AT_START
+
+    def may_restart(self, data: bytes) -> bool:
+        """Whether a segment is taken for the beginning of a head while LOST."""
+        if self.kind != RESPONSE and REQUEST_LINE.match(data):
+            return True
+        if self.kind != REQUEST and STATUS_LINE.match(data):
+            return True
+        if data.startswith(PREFACE_LINE):
+            return True
+        return b"\n" not in data[:_JUDGED] and could_start(self.kind, data, strict=True)
+
+    def read_line(self) -> StartLine | str | None:
+        """The buffered start line; None: more is needed; ``"preface"``; ``"bad"``."""
+        buffer = self.buffer
+        if buffer.find(b"\n", self.scanned) < 0:
+            before, self.scanned = self.scanned, len(buffer)
+            # Before the first head anything may come, even text that resembles a method.
+            if before <= _JUDGED and not could_start(self.kind, buffer, strict=not self.kind):
+                return "bad"
+            return None
+        if self.kind != RESPONSE:
+            match = REQUEST_LINE.match(buffer) or LOOSE_REQUEST_LINE.match(buffer)
+            if match is not None:
+                method, target, minor = match.groups()
+                version = "1.0" if minor == b"0" else "1.1"
+                return StartLine(REQUEST, match.end(), version, text(method), text(target))
+            if buffer.startswith(PREFACE_LINE):
+                return "preface"
+        if self.kind != REQUEST:
+            match = STATUS_LINE.match(buffer)
+            if match is not None:
+                version = "1.0" if match[1] == b"0" else "1.1"
+                return StartLine(RESPONSE, match.end(), version, status=int(match[2]))
+        return "bad"
+
+    def cut_line(self) -> StartLine | None:
+        """What can be said of a start line whose end was not captured."""
+        buffer = self.buffer
+        if self.kind == REQUEST or (not self.kind and KNOWN_METHOD.match(buffer)):
+            match = CUT_REQUEST_LINE.match(buffer)
+            if match is not None:
+                method, target, minor = match.groups()
+                version = "" if minor is None else "1.0" if minor == b"0" else "1.1"
+                return StartLine(REQUEST, len(buffer), version, text(method), text(target))
+        if self.kind != REQUEST:
+            match = CUT_STATUS_LINE.match(buffer)
+            if match is not None:
+                version = "1.0" if match[1] == b"0" else "1.1"
+                return StartLine(RESPONSE, len(buffer), version, status=int(match[2]))
+        return None

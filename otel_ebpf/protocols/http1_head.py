@@ -1,0 +1,204 @@
+"""HTTP/1.x heads: start lines, header look-ups and what they say of the body.
+
+Source: RFC 9112 (message syntax and framing), RFC 9110 (fields and methods). A tracer
+reads what real programs accept, so bare LF line ends, obs-fold and unencoded spaces in a
+request target are understood; nothing here raises on any bytes.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_VALUES = 128
+"""The most values that ``headers()`` gives for one name."""
+
+NO_FRAMING = -1
+"""``body_framing``: neither Content-Length nor Transfer-Encoding."""
+CHUNKED = -2
+"""``body_framing``: chunked is the final transfer coding."""
+UNTIL_CLOSE = -3
+"""``body_framing``: a transfer coding that only the end of the connection ends."""
+BAD_FRAMING = -4
+"""``body_framing``: contradictory or malformed; the end cannot be computed."""
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"
+REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/1\.([0-9])\r?\n")
+STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
+# Spaces in a target are wrong, but clients send them and servers answer.
+LOOSE_REQUEST_LINE = re.compile(
+    rb"([A-Z][A-Z_-]{2,31}) +([^\x00-\x20\x7f][^\x00\r\n]*?) +HTTP/1\.([0-9])[ \t]*\r?\n"
+)
+CUT_REQUEST_LINE = re.compile(
+    rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+)(?: (?:H[TP/]{0,4}(?:1\.?([0-9])?\r?)?)?)?\Z"
+)
+"""A request line without its end: the target may be cut too."""
+CUT_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?:[ \r][^\n]*)?\Z")
+_METHOD_START = re.compile(_TOKEN + rb"(?: [^\x00\n]*)?\Z")
+KNOWN_METHOD = re.compile(rb"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH|CONNECT|TRACE) [/h*\w]")
+_METHODS = (b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE")
+_FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")
+PREFACE_LINE = b"PRI * HTTP/2.0\r\n"
+"""First line of the HTTP/2 connection preface (RFC 9113, 3.4)."""
+
+
+def text(value: bytes) -> str:
+    """UTF-8 where it is valid, else Latin-1: never fails, never loses a byte's value."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+class _Head:
+    """Header access over the raw bytes; nothing is parsed until it is asked for."""
+
+    __slots__ = ("head", "lower", "version")
+
+    head: bytes
+    lower: bytes
+    version: str
+
+    def header(self, name: str) -> str | None:
+        """First value of ``name`` (any case), or None.
+
+        A header whose line was cut by truncation does not count as seen.
+        """
+        key = b"\n" + name.lower().encode("latin-1", "replace") + b":"
+        at = self.lower.find(key)
+        if at < 0:
+            return None
+        value = self._value(at + len(key))
+        return None if value is None else text(value)
+
+    def headers(self, name: str) -> list[str]:
+        """Every value of ``name`` in order, at most ``MAX_VALUES``."""
+        key = b"\n" + name.lower().encode("latin-1", "replace") + b":"
+        values: list[str] = []
+        at = self.lower.find(key)
+        while at >= 0 and len(values) < MAX_VALUES:
+            at += len(key)
+            value = self._value(at)
+            if value is None:
+                break
+            values.append(text(value))
+            at = self.lower.find(key, at)
+        return values
+
+    def _value(self, start: int) -> bytes | None:
+        head = self.head
+        end = head.find(b"\n", start)
+        if end < 0:
+            return None
+        if head[end + 1 : end + 2] not in (b" ", b"\t"):
+            return head[start:end].strip(b" \t\r")
+        while head[end + 1 : end + 2] in (b" ", b"\t"):
+            end = head.find(b"\n", end + 1)
+            if end < 0:
+                return None
+        return _FOLD.sub(b" ", head[start:end].strip(b" \t\r\n"))
+
+
+class HttpRequest(_Head):
+    """A request's head.
+
+    Attributes:
+        method: as sent (``GET``); target: origin, absolute, authority or asterisk form.
+        version: ``"1.1"``, ``"1.0"``; empty when the line was cut before it.
+        head: the captured bytes of the head, bounded; lower: the same in lower case.
+    """
+
+    __slots__ = ("method", "target")
+
+    def __init__(
+        self, method: str, target: str, version: str, head: bytes, lower: bytes | None = None
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.head = head
+        self.lower = head.lower() if lower is None else lower
+
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method!r}, {self.target!r}, {self.version!r})"
+
+
+class HttpResponse(_Head):
+    """A response's head: ``status`` 100-999, ``version``, ``head`` bytes and ``lower``."""
+
+    __slots__ = ("status",)
+
+    def __init__(self, status: int, version: str, head: bytes, lower: bytes | None = None) -> None:
+        self.status = status
+        self.version = version
+        self.head = head
+        self.lower = head.lower() if lower is None else lower
+
+    def __repr__(self) -> str:
+        return f"HttpResponse({self.status}, {self.version!r})"
+
+
+def head_end(data: bytes | bytearray, start: int) -> int:
+    """Position after the empty line that ends a head, or -1. ``start``: a line's LF or before."""
+    crlf = data.find(b"\n\r\n", start)
+    if crlf < 0:
+        bare = data.find(b"\n\n", start)
+        return bare + 2 if bare >= 0 else -1
+    bare = data.find(b"\n\n", start, crlf)
+    return bare + 2 if bare >= 0 else crlf + 3
+
+
+def could_start(kind: int, data: bytes | bytearray, strict: bool) -> bool:
+    """Whether ``data``, which holds no whole line yet, may be the start of a head.
+
+    ``kind``: 0 either, 1 request, 2 response. ``strict`` asks for a well-known method, for
+    places where anything may begin (after bytes that were not understood).
+    """
+    if kind != 1 and b"HTTP/1."[: len(data)] == data[:7]:
+        return True
+    if kind == 2:
+        return False
+    if strict:
+        word = bytes(data[:8]).partition(b" ")
+        if word[1]:
+            return word[0] in _METHODS
+        return any(method.startswith(word[0]) for method in _METHODS)
+    return _METHOD_START.match(data) is not None
+
+
+def body_framing(head: _Head) -> int:
+    """Body length in bytes, or one of the constants above (RFC 9112, 6.3)."""
+    lower = head.lower
+    at = lower.find(b"\ncontent-length:")
+    if b"\ntransfer-encoding:" in lower:
+        codings = [
+            coding
+            for value in head.headers("transfer-encoding")
+            for coding in (part.strip().lower() for part in value.split(","))
+            if coding and coding != "identity"
+        ]
+        if codings:
+            return CHUNKED if codings[-1].partition(";")[0].strip() == "chunked" else UNTIL_CLOSE
+    if at < 0:
+        return NO_FRAMING
+    # The usual head has one such line and no fold: cut it out without the general look-up.
+    end = lower.find(b"\n", at + 16)
+    value = lower[at + 16 : end].strip()
+    if (
+        value.isdigit()
+        and len(value) < 19
+        and lower.find(b"\ncontent-length:", end) < 0
+        and lower[end + 1] not in b" \t"
+    ):
+        return int(value)
+    return _content_length(head)
+
+
+def _content_length(head: _Head) -> int:
+    """Several values are well only when they are the same one (RFC 9110, 8.6)."""
+    found = {part.strip() for value in head.headers("content-length") for part in value.split(",")}
+    if len(found) != 1:
+        return BAD_FRAMING
+    value = found.pop()
+    if not (value.isascii() and value.isdigit()) or len(value) > 18:
+        return BAD_FRAMING
+    return int(value)

@@ -1,0 +1,16 @@
+"""Every protocol, by number and by name. A new one is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from . import http1
+from .descriptor import Descriptor
+
+PROTOCOLS: tuple[Descriptor, ...] = (http1.PROTOCOL,)
+
+by_number: Mapping[int, Descriptor] = MappingProxyType({p.number: p for p in PROTOCOLS})
+by_name: Mapping[str, Descriptor] = MappingProxyType({p.name: p for p in PROTOCOLS})
+
+__all__ = ["PROTOCOLS", "Descriptor", "by_name", "by_number"]
