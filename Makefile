@@ -4,7 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 # Loading programs into the kernel takes root; everything else runs as you.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
+# root's own HOME, so that nothing of root's is left in your caches.
+KEEP := GOFLAGS,GOPROXY,GOTOOLCHAIN,OTEL_EXPORTER_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_PROTOCOL
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=$(KEEP) env PATH="$$PATH")
 WITH_GO = PATH="$$(scripts/go-toolchain):$$PATH" GOTOOLCHAIN="$${GOTOOLCHAIN:-auto}"
 
 .PHONY: help setup demo test lint unit kernel e2e bench accuracy collector wheel clean

@@ -68,6 +68,7 @@ def kernel_refusal() -> str:
     return ""
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's folder says what it is: tests/kernel and tests/e2e need no mark of their own."""
     for item in items:

@@ -10,13 +10,13 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypedDict
 
 _ROOT = Path(__file__).resolve().parents[2]
-_CONFIG = _ROOT / "collector-config" / "file.yaml"
+_CONFIGS = _ROOT / "collector-config"
 
 
 class ReadSpan(TypedDict):
@@ -64,12 +64,23 @@ class Collector:
     Args:
         binary: what :func:`build_collector` returned.
         folder: a folder of the test's own; holds the spans and the Collector's log.
+        config: which of collector-config/; only ``file.yaml`` keeps spans to read back.
+        env: more variables for that configuration.
 
     ``stop`` and ``start`` may alternate: the ports and the spans so far stay.
     """
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        config: str = "file.yaml",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.binary = binary
+        self.config = _CONFIGS / config
+        self._env = dict(env or {})
         self.file = folder / "spans.jsonl"
         self.log = folder / "collector.log"
         self.grpc_port, self.http_port, self._health_port = free_ports(3)
@@ -96,6 +107,7 @@ class Collector:
         assert self._process is None, "the Collector is already running"
         environment = {
             **os.environ,
+            **self._env,
             "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{self.grpc_port}",
             "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self.http_port}",
             "HEALTH_ENDPOINT": f"127.0.0.1:{self._health_port}",
@@ -103,7 +115,7 @@ class Collector:
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self.binary, "--config", _CONFIG],
+                [self.binary, "--config", self.config],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -50,7 +50,13 @@ def _exporter(collector: Collector, protocol: str) -> SpanExporter:
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_reads_back_every_field_that_was_sent(collector: Collector, protocol: str) -> None:
     exporter = _exporter(collector, protocol)
-    sent: dict[str, Any] = {"text": "é", "whole": 2**62, "half": 0.5, "yes": True, "many": ("a", "b")}
+    sent: dict[str, Any] = {
+        "text": "é",
+        "whole": 2**62,
+        "half": 0.5,
+        "yes": True,
+        "many": ("a", "b"),
+    }
     assert exporter.export([_span(**sent)]) is SpanExportResult.SUCCESS
     exporter.shutdown()
 
@@ -74,6 +80,21 @@ def test_comes_back_on_the_same_ports_with_its_spans(collector: Collector) -> No
         collector.stop()
         collector.start()
     assert [span["name"] for span in collector.wait_spans(2)] == ["before", "after"]
+
+
+def test_gateway_passes_spans_on_and_keeps_them_while_the_store_is_away(
+    collector: Collector, collector_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = {"BACKEND_OTLP_ENDPOINT": f"127.0.0.1:{collector.grpc_port}"}
+    folder = tmp_path_factory.mktemp("gateway")
+    with Collector(collector_binary, folder, config="gateway.yaml", env=store) as gateway:
+        collector.stop()
+        exporter = _exporter(gateway, "grpc")
+        assert exporter.export([_span("sent while the store is away")]) is SpanExportResult.SUCCESS
+        exporter.shutdown()
+        collector.start()
+        (span,) = collector.wait_spans(1, timeout=60)
+    assert span["name"] == "sent while the store is away"
 
 
 def test_waiting_in_vain_says_what_came(collector: Collector) -> None:
