@@ -1,0 +1,150 @@
+"""One measurement: a service under load, untraced or traced, and what each side spent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.e2e.agent import Agent
+from tests.e2e.services import Service
+from tests.gobuild import build_go
+
+HERE = Path(__file__).resolve().parent
+TARGET = HERE.parent / "e2e" / "target"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``rate`` 0 is saturation. ``spans`` are what one request must give."""
+
+    name: str
+    path: str
+    processes: int
+    spans: int
+    rate: float = 0
+    connections: int = 16
+
+
+SCENARIOS = (
+    Scenario("hello, saturated", "/hello", 1, 1),
+    Scenario("hop, saturated", "/hop", 2, 3),
+    Scenario("hello, 5,000/s", "/hello", 1, 1, rate=5000),
+)
+
+
+@dataclass
+class Sample:
+    """What one measurement gave. CPU is seconds; latencies are nanoseconds."""
+
+    done: int
+    errors: int
+    seconds: float
+    p50: int
+    p99: int
+    app_cpu: float
+    agent_cpu: float = 0.0
+    agent_rss: int = 0
+    agent_peak: int = 0
+    ready: float = 0.0
+    spans: int = 0
+    expected: int = 0
+    ledger: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def throughput(self) -> float:
+        return self.done / self.seconds
+
+    @property
+    def app_us(self) -> float:
+        """Microseconds of the traced programs' CPU per request."""
+        return 1e6 * self.app_cpu / self.done
+
+    @property
+    def agent_us(self) -> float:
+        """Microseconds of the agent's CPU per exported span, its start not counted."""
+        return 1e6 * self.agent_cpu / self.spans if self.spans else float("nan")
+
+
+def process_cpu(pid: int) -> float:
+    """Seconds of CPU that all threads of ``pid``, dead ones too, have run.
+
+    The kernel's own CPU clock of the process (see clock_getcpuclockid(3)): nanoseconds
+    from the scheduler, not ticks.
+    """
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+
+
+def zombie_cpu(pid: int) -> float:
+    """Seconds of CPU of a process that has ended but was not waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> tuple[int, int]:
+    """Resident bytes of ``pid`` now, and at their highest."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    values = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", text, re.MULTILINE))
+    return int(values["VmRSS"]) * 1024, int(values["VmHWM"]) * 1024
+
+
+def exported(ledger: dict[str, int]) -> int:
+    """The ledger's number of spans that left the agent."""
+    for name, count in ledger.items():
+        if "span" in name and "export" in name:
+            return count
+    raise RuntimeError(f"the ledger names no exported spans: {ledger}")
+
+
+def send_load(url: str, scenario: Scenario, seconds: float) -> dict[str, float]:
+    command = [
+        str(build_go(HERE / "load")), "-url", url + scenario.path, "-seconds", str(seconds),
+        "-connections", str(scenario.connections), "-rate", str(scenario.rate),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    if done.returncode != 0:
+        raise RuntimeError(f"the load generator ended with {done.returncode}: {done.stderr}")
+    result: dict[str, float] = json.loads(done.stdout)
+    if result["errors"]:
+        raise RuntimeError(f"{scenario.name}: {result['errors']:g} requests failed")
+    return result
+
+
+def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "json") -> Sample:
+    """Fresh service processes, warmed up, then one load; with an agent when ``traced``."""
+    target = build_go(TARGET)
+    with ExitStack() as stack:
+        services = [stack.enter_context(Service("target", [target]))]
+        if scenario.processes == 2:
+            front = Service("front", [target, "-next", services[0].url])
+            services.insert(0, stack.enter_context(front))
+        send_load(services[0].url, Scenario("warm-up", scenario.path, 1, 0), 0.3)
+        agent = None
+        if traced:
+            agent = stack.enter_context(
+                Agent(output=output, keep_output=False, pids=[s.pid for s in services])
+            )
+            agent_before = process_cpu(agent.pid)
+        before = sum(process_cpu(service.pid) for service in services)
+        load = send_load(services[0].url, scenario, seconds)
+        after = sum(process_cpu(service.pid) for service in services)
+        sample = Sample(
+            int(load["done"]), int(load["errors"]), load["seconds"], int(load["p50"]),
+            int(load["p99"]), after - before, expected=int(load["done"]) * scenario.spans,
+        )  # fmt: skip
+        if agent is not None:
+            sample.agent_rss, sample.agent_peak = resident(agent.pid)
+            agent.process.send_signal(signal.SIGTERM)
+            # Leave it a zombie until its last CPU time is read: draining is work too.
+            os.waitid(os.P_PID, agent.pid, os.WEXITED | os.WNOWAIT)
+            sample.agent_cpu = zombie_cpu(agent.pid) - agent_before
+            agent.stop()
+            sample.ready, sample.ledger = agent.ready_seconds, agent.ledger
+            sample.spans = exported(agent.ledger)
+        return sample

@@ -1,0 +1,112 @@
+"""The benchmark's Markdown table and its place in the README."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+from tests.benchmarks.measure import Sample, Scenario
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+Pair = tuple[Sample, Sample]  # untraced, traced; of one round
+
+
+def _spread(values: Sequence[float], form: str = "{:.1f}") -> str:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return "-"
+    low, middle, high = (form.format(f(finite)) for f in (min, median, max))
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def _mega(value: int) -> float:
+    return value / 1e6
+
+
+def _over(pairs: Sequence[Pair], take: Callable[[Sample, Sample], float]) -> list[float]:
+    return [take(untraced, traced) for untraced, traced in pairs]
+
+
+def throughput_ratio(pairs: Sequence[Pair]) -> float:
+    """Median over the rounds of traced over untraced, each pair measured in turn."""
+    return median(_over(pairs, lambda u, t: t.throughput / u.throughput))
+
+
+def table(results: dict[Scenario, list[Pair]]) -> str:
+    """Median (lowest-highest) of the rounds, one column per scenario."""
+    columns = list(results.values())
+    rows: list[tuple[str, Callable[[list[Pair]], str]]] = [
+        ("requests/s untraced", lambda p: _spread(_over(p, lambda u, t: u.throughput), "{:,.0f}")),
+        ("requests/s traced", lambda p: _spread(_over(p, lambda u, t: t.throughput), "{:,.0f}")),
+        ("throughput kept, %",
+         lambda p: _spread(_over(p, lambda u, t: 100 * t.throughput / u.throughput))),
+        ("p50 untraced, us", lambda p: _spread(_over(p, lambda u, t: u.p50 / 1e3), "{:.0f}")),
+        ("p50 traced, us", lambda p: _spread(_over(p, lambda u, t: t.p50 / 1e3), "{:.0f}")),
+        ("p99 untraced, us", lambda p: _spread(_over(p, lambda u, t: u.p99 / 1e3), "{:.0f}")),
+        ("p99 traced, us", lambda p: _spread(_over(p, lambda u, t: t.p99 / 1e3), "{:.0f}")),
+        ("service CPU untraced, us/request", lambda p: _spread(_over(p, lambda u, t: u.app_us))),
+        ("service CPU added, us/request",
+         lambda p: _spread(_over(p, lambda u, t: t.app_us - u.app_us))),
+        ("agent CPU, us/span", lambda p: _spread(_over(p, lambda u, t: t.agent_us))),
+        ("agent RSS, MB", lambda p: _spread(_over(p, lambda u, t: _mega(t.agent_rss)), "{:.0f}")),
+        ("agent peak RSS, MB",
+         lambda p: _spread(_over(p, lambda u, t: _mega(t.agent_peak)), "{:.0f}")),
+        ("start to ready, s", lambda p: _spread(_over(p, lambda u, t: t.ready), "{:.2f}")),
+        ("spans due", lambda p: f"{sum(t.expected for _, t in p):,}"),
+        ("spans missing", lambda p: f"{sum(t.expected - t.spans for _, t in p):,}"),
+    ]  # fmt: skip
+    lines = [
+        "| | " + " | ".join(scenario.name for scenario in results) + " |",
+        "|-|" + "-:|" * len(results),
+    ]
+    for label, show in rows:
+        lines.append(f"| {label} | " + " | ".join(show(pairs) for pairs in columns) + " |")
+    return "\n".join(lines)
+
+
+def missed(results: dict[Scenario, list[Pair]]) -> list[str]:
+    """Which limits the results do not keep, in words; the same limits for every machine."""
+    found = []
+    for scenario, pairs in results.items():
+        traced = [sample for _, sample in pairs]
+        checks = [
+            ("agent CPU a span", median(s.agent_us for s in traced), 25.0, "us"),
+            ("agent RSS", max(_mega(s.agent_rss) for s in traced), 100.0, "MB"),
+            ("start to ready", median(s.ready for s in traced), 2.0, "s"),
+        ]
+        if scenario.spans == 1:
+            added = median(_over(pairs, lambda u, t: t.app_us - u.app_us))
+            checks.append(("service CPU added a request", added, 5.0, "us"))
+        if scenario.rate:
+            lost = sum(s.expected - s.spans for s in traced)
+            checks.append(("spans missing", float(abs(lost)), 0.0, ""))
+        for what, value, limit, unit in checks:
+            if not value <= limit:
+                found.append(f"{scenario.name}: {what} {value:.1f} {unit}, limit {limit:g} {unit}")
+        if not scenario.rate and throughput_ratio(pairs) < 0.45:
+            kept = 100 * throughput_ratio(pairs)
+            found.append(f"{scenario.name}: throughput kept {kept:.1f} %, limit 45 %")
+    return found
+
+
+def text(results: dict[Scenario, list[Pair]], command: str, cores: int) -> str:
+    """The table with the line that says how it was made."""
+    rounds = len(next(iter(results.values())))
+    return (
+        f"`{command}`, {rounds} rounds, untraced and traced in turn, on {cores} cores of "
+        f"{platform.machine()} with Linux {platform.release()}; the load generator and the agent "
+        f"share these cores. Median (lowest-highest).\n\n{table(results)}"
+    )
+
+
+def write_between(path: Path, content: str) -> None:
+    """Put ``content`` between the markers of ``path``; everything else stays."""
+    old = path.read_text()
+    head, begin, rest = old.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise RuntimeError(f"{path}: the markers {BEGIN} and {END} are missing\n  mend: add them")
+    path.write_text(f"{head}{begin}\n{content}\n{end}{tail}")

@@ -1,0 +1,97 @@
+"""The benchmark's arithmetic: medians of neighbouring pairs, limits, README markers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.measure import Sample, Scenario, exported, process_cpu, zombie_cpu
+from tests.benchmarks.table import BEGIN, END, missed, table, throughput_ratio, write_between
+
+HELLO = Scenario("hello, saturated", "/hello", 1, 1)
+RATED = Scenario("hello, 5,000/s", "/hello", 1, 1, rate=5000)
+
+
+def sample(done: int, app_us: float, **more: float) -> Sample:
+    values = {"agent_cpu": done * 20e-6, "agent_rss": 80e6, "ready": 1.0, "spans": done}
+    made = Sample(done, 0, 1.0, 1000, 2000, done * app_us / 1e6, expected=done)
+    for name, value in {**values, **more}.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_the_ratio_is_of_neighbours_not_of_sums() -> None:
+    # The machine was ten times slower in the second round; the tracer halved both.
+    pairs = [(sample(1000, 10), sample(500, 12)), (sample(100, 10), sample(50, 12))]
+    assert throughput_ratio(pairs) == 0.5
+    assert "| throughput kept, % | 50.0 |" in table({HELLO: pairs})
+    assert "| service CPU added, us/request | 2.0 |" in table({HELLO: pairs})
+    assert missed({HELLO: pairs}) == []
+
+
+@pytest.mark.parametrize(
+    ("traced", "words"),
+    [
+        ({"done": 400}, "throughput kept 40.0 %"),
+        ({"app_us": 16}, "service CPU added a request 6.0 us"),
+        ({"agent_cpu": 0.03}, "agent CPU a span 30.0 us"),
+        ({"agent_rss": 120e6}, "agent RSS 120.0 MB"),
+        ({"ready": 2.5}, "start to ready 2.5 s"),
+    ],
+)
+def test_each_limit_is_named_when_it_is_not_kept(traced: dict[str, float], words: str) -> None:
+    values = {"done": 1000, "app_us": 11.0, **traced}
+    done, app_us = int(values.pop("done")), values.pop("app_us")
+    found = missed({HELLO: [(sample(1000, 10), sample(done, app_us, **values))]})
+    assert [line for line in found if words in line], found
+    assert len(found) == 1
+
+
+def test_one_span_missing_at_a_fixed_rate_is_named_and_shown() -> None:
+    pairs = [(sample(5000, 10), sample(5000, 10, spans=4999))]
+    assert any("spans missing 1.0" in line for line in missed({RATED: pairs}))
+    assert "| spans missing | 1 |" in table({RATED: pairs})
+
+
+def test_agent_without_spans_breaks_its_limit_rather_than_passing() -> None:
+    pairs = [(sample(1000, 10), sample(1000, 10, spans=0))]
+    assert any("agent CPU a span" in line for line in missed({HELLO: pairs}))
+
+
+def test_a_ledger_without_spans_is_an_error() -> None:
+    assert exported({"spans_exported": 7, "records_seen": 9}) == 7
+    with pytest.raises(RuntimeError, match="names no exported spans"):
+        exported({"records_seen": 9})
+
+
+def test_only_what_is_between_the_markers_changes(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_between(page, "new")
+    write_between(page, "newer")
+    assert page.read_text() == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
+    page.write_text("no markers")
+    with pytest.raises(RuntimeError, match="markers"):
+        write_between(page, "new")
+    assert page.read_text() == "no markers"
+
+
+def test_cpu_of_another_process_is_read_alive_and_after_its_end() -> None:
+    script = (
+        "import time\nwhile time.process_time() < 0.3: pass\nprint('spun', flush=True); input()"
+    )
+    process = subprocess.Popen(
+        ["python3", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None and process.stdin is not None
+        process.stdout.readline()
+        alive = process_cpu(process.pid)
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        dead = zombie_cpu(process.pid)
+    assert 0.29 <= alive < 2
+    assert dead >= alive - 0.02

@@ -1,0 +1,3 @@
+module e2etarget
+
+go 1.21
