@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO, cast
 
 from elftools.elf.elffile import ELFFile
 
@@ -110,7 +111,7 @@ class ElfImage:
                 where=self.where,
                 mend="trace it by thread: nothing needs to be done",
             )
-        elf = ELFFile(self.data)
+        elf = ELFFile(cast("IO[bytes]", self.data))
         if elf.num_sections() > MAX_SECTIONS or elf.num_segments() > MAX_SEGMENTS:
             raise self._error("the ELF tables are unreasonably long")
         self.machine: str = elf.get_machine_arch()
