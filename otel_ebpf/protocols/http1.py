@@ -14,7 +14,7 @@ from .base import REQUEST, RESPONSE, Message
 from .context import carried_context
 from .descriptor import Descriptor
 from .http1_body import BROKEN, DONE
-from .http1_connection import VERSIONS, Connection
+from .http1_connection import Connection
 from .http1_half import (
     AT_CHUNKS,
     AT_HEAD,
@@ -26,6 +26,7 @@ from .http1_half import (
 )
 from .http1_head import (
     BAD_FRAMING,
+    METHODS,
     REQUEST_LINE,
     STATUS_LINE,
     HttpRequest,
@@ -68,7 +69,7 @@ class Http1Parser(Connection):
             if state == AT_START:
                 pos = self._start(half, data, pos, ts, end_ts, token, out)
             elif state == AT_LENGTH:
-                taken = min(size - pos, half.left)
+                taken = size - pos if size - pos < half.left else half.left
                 pos += taken
                 half.left -= taken
                 half.extend(taken, end_ts, token)
@@ -104,7 +105,7 @@ class Http1Parser(Connection):
         return out
 
     def close(self, ts: int, error: str | None = None) -> list[Message]:
-        """See ``base.Parser.close``. The parser starts afresh if it is fed again."""
+        """See ``base.Parser.close``."""
         out: list[Message] = []
         for half in self._halves:
             if half.state == AT_HEAD:
@@ -146,32 +147,44 @@ class Http1Parser(Connection):
     ) -> int:
         """Read a head at ``pos``, wholly or its beginning; return the position reached."""
         kind = half.kind
+        head: HttpRequest | HttpResponse
         if kind != RESPONSE:
             match = REQUEST_LINE.match(data, pos)
             if match is not None:
-                end = head_end(data, match.end() - 1)
-                if end > 0 and end - pos <= MAX_HEAD:
+                # ``head_end``, written out: this is the hot path.
+                line_end = match.end() - 1
+                end = data.find(b"\n\r\n", line_end) + 3
+                if end < 3 or data.find(b"\n\n", line_end, end) >= 0:
+                    end = head_end(data, line_end)
+                if 0 < end <= pos + MAX_HEAD:
                     method, target, minor = match.groups()
+                    version = "1.0" if minor == b"0" else "1.1"
                     head = HttpRequest(
-                        text(method), text(target), VERSIONS.get(minor, "1.1"), data[pos:end]
+                        METHODS.get(method) or text(method), text(target), version, data[pos:end]
                     )
                     message = Message(REQUEST, half.direction, ts, token, pos, head)
                     message.end = end_ts
                     message.length = end - pos
-                    self._request(half, message, body_framing(head), out)
-                    return end
+                    return end + self._request(
+                        half, message, body_framing(head), len(data) - end, out
+                    )
         if kind != REQUEST:
             match = STATUS_LINE.match(data, pos)
             if match is not None:
-                end = head_end(data, match.end() - 1)
-                if end > 0 and end - pos <= MAX_HEAD:
+                line_end = match.end() - 1
+                end = data.find(b"\n\r\n", line_end) + 3
+                if end < 3 or data.find(b"\n\n", line_end, end) >= 0:
+                    end = head_end(data, line_end)
+                if 0 < end <= pos + MAX_HEAD:
                     minor, status = match.groups()
-                    reply = HttpResponse(int(status), VERSIONS.get(minor, "1.1"), data[pos:end])
-                    message = Message(RESPONSE, half.direction, ts, token, pos, reply)
+                    version = "1.0" if minor == b"0" else "1.1"
+                    head = HttpResponse(int(status), version, data[pos:end])
+                    message = Message(RESPONSE, half.direction, ts, token, pos, head)
                     message.end = end_ts
                     message.length = end - pos
-                    self._response(half, message, reply, body_framing(reply), out)
-                    return end
+                    return end + self._response(
+                        half, message, body_framing(head), len(data) - end, out
+                    )
         if data[pos] in b"\r\n":
             # Empty lines before a start line are nobody's bytes (RFC 9112, 2.2).
             return len(data) - len(data[pos:].lstrip(b"\r\n"))
@@ -233,19 +246,15 @@ class Http1Parser(Connection):
         message.length = len(raw)
         message.truncated = truncated
         half.drop_head()
-        framing = BAD_FRAMING
+        head: HttpRequest | HttpResponse
         if line.kind == REQUEST:
-            request = HttpRequest(line.method, line.target, line.version, raw)
-            message.head = request
-            if not truncated:
-                framing = body_framing(request)
-            self._request(half, message, framing, out)
+            head = HttpRequest(line.method, line.target, line.version, raw)
         else:
-            response = HttpResponse(line.status, line.version, raw)
-            message.head = response
-            if not truncated:
-                framing = body_framing(response)
-            self._response(half, message, response, framing, out)
+            head = HttpResponse(line.status, line.version, raw)
+        message.head = head
+        framing = BAD_FRAMING if truncated else body_framing(head)
+        begin = self._request if line.kind == REQUEST else self._response
+        begin(half, message, framing, 0, out)
 
     def _chunks(
         self, half: Half, data: bytes, pos: int, end_ts: int, token: Any, out: list[Message]

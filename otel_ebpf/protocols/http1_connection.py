@@ -16,12 +16,10 @@ from .http1_half import (
     UPGRADED,
     Half,
 )
-from .http1_head import BAD_FRAMING, CHUNKED, NO_FRAMING, UNTIL_CLOSE, HttpResponse
+from .http1_head import BAD_FRAMING, CHUNKED, NO_FRAMING, UNTIL_CLOSE
 
 MAX_OUTSTANDING = 128
 """Most requests remembered while they wait for their responses (pipelining)."""
-
-VERSIONS = {b"0": "1.0", b"1": "1.1"}
 
 
 class Connection:
@@ -53,7 +51,13 @@ class Connection:
 
     # Messages
 
-    def _request(self, half: Half, message: Message, framing: int, out: list[Message]) -> None:
+    def _request(
+        self, half: Half, message: Message, framing: int, at_hand: int, out: list[Message]
+    ) -> int:
+        """A request begins; of ``at_hand`` bytes behind its head, how many are its body.
+
+        0 as well when the body is not wholly at hand: then ``half`` is left inside of it.
+        """
         if not self._confirmed:
             self._learn(half, REQUEST)
         other = half.other
@@ -69,42 +73,50 @@ class Connection:
         # Without a length a request has no body (RFC 9112, 6.3).
         if framing == NO_FRAMING or framing == 0:
             message.complete = True
+        elif 0 < framing <= at_hand:
+            message.length += framing
+            message.complete = True
+            return framing
         else:
-            self._body(half, message, AT_TURN if framing == UNTIL_CLOSE else framing)
+            self._body(half, message, BAD_FRAMING if framing == UNTIL_CLOSE else framing)
+        return 0
 
     def _response(
-        self, half: Half, message: Message, head: HttpResponse, framing: int, out: list[Message]
-    ) -> None:
+        self, half: Half, message: Message, framing: int, at_hand: int, out: list[Message]
+    ) -> int:
+        """A response begins; see ``_request``."""
         if not self._confirmed:
             self._learn(half, RESPONSE)
-        status = head.status
+        status = message.head.status
         if status < 200 and status != 101:
             message.interim = True
             message.complete = True
             out.append(message)
-            return
+            return 0
         self._stale = False
         method = ""
-        if self._forgotten and not self._outstanding:
-            self._forgotten -= 1
-        elif self._outstanding:
+        if self._outstanding:
             method = self._outstanding.popleft().head.method
+        elif self._forgotten:
+            self._forgotten -= 1
         other = half.other
         if other.state == AT_TURN:
             self._finish(other, out)
         out.append(message)
         if status == 101 or (method == "CONNECT" and status < 300):
-            self._upgrade(half, head, out)
-        elif method == "HEAD" or status == 204 or status == 304:
-            if framing == BAD_FRAMING and message.truncated:
-                self._body(half, message, BAD_FRAMING)
-            else:
-                message.complete = True
-        elif framing == 0:
+            self._upgrade(half, message, out)
+        elif message.truncated:
+            self._body(half, message, BAD_FRAMING)
+        elif framing == 0 or method == "HEAD" or status == 204 or status == 304:
             message.complete = True
+        elif 0 < framing <= at_hand:
+            message.length += framing
+            message.complete = True
+            return framing
         else:
             self._body(half, message, UNTIL_CLOSE if framing == NO_FRAMING else framing)
             half.doubtful = not method
+        return 0
 
     def _body(self, half: Half, message: Message, framing: int) -> None:
         half.message = message
@@ -131,10 +143,11 @@ class Connection:
             if not out or (out[-1] is not message and message not in out):
                 out.append(message)
 
-    def _upgrade(self, half: Half, head: HttpResponse, out: list[Message]) -> None:
-        out[-1].complete = True
+    def _upgrade(self, half: Half, response: Message, out: list[Message]) -> None:
+        response.complete = True
+        head = response.head
         if head.status == 101:
-            wanted = (head.header("upgrade") or "unknown").partition(",")[0].strip().lower()
+            wanted = str(head.header("upgrade") or "unknown").partition(",")[0].strip().lower()
         else:
             wanted = "connect"
         if half.other.message is not None:

@@ -35,7 +35,10 @@ CUT_REQUEST_LINE = re.compile(
 CUT_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?:[ \r][^\n]*)?\Z")
 _METHOD_START = re.compile(_TOKEN + rb"(?: [^\x00\n]*)?\Z")
 KNOWN_METHOD = re.compile(rb"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH|CONNECT|TRACE) [/h*\w]")
-_METHODS = (b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE")
+METHODS = {
+    name.encode(): name for name in ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"]
+}
+"""The registered methods of RFC 9110 and RFC 5789."""
 _FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")
 PREFACE_LINE = b"PRI * HTTP/2.0\r\n"
 """First line of the HTTP/2 connection preface (RFC 9113, 3.4)."""
@@ -160,8 +163,8 @@ def could_start(kind: int, data: bytes | bytearray, strict: bool) -> bool:
     if strict:
         word = bytes(data[:8]).partition(b" ")
         if word[1]:
-            return word[0] in _METHODS
-        return any(method.startswith(word[0]) for method in _METHODS)
+            return word[0] in METHODS
+        return any(method.startswith(word[0]) for method in METHODS)
     return _METHOD_START.match(data) is not None
 
 
