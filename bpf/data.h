@@ -1,0 +1,343 @@
+/* The way of every segment: socket, protocol, who and why, then into the burst.
+ * Three programs that hand on op_buf by tail calls, so that each stays small. */
+#ifndef OTEL_EBPF_DATA_H
+#define OTEL_EBPF_DATA_H
+
+#include "go_http1.h"
+#include "infer.h"
+
+struct iovec_t {
+	u64 base;
+	u64 len;
+};
+
+#define IOVECS 16
+
+/* The first n bytes of an operation's buffer. Returns how many were read. */
+INLINE u32 peek_bytes(struct op_t *op, u8 *to, u32 n)
+{
+	u64 base = op->buf, len = op->count;
+
+	if (op->iovcnt) {
+		struct iovec_t iov = {};
+		/* An empty first buffer is usual; more of them are not. */
+		NO_UNROLL
+		for (int i = 0; i < 4; i++) {
+			if (i >= op->iovcnt)
+				return 0;
+			read_user(&iov, sizeof(iov), op->buf + i * 16);
+			if (iov.len)
+				break;
+		}
+		base = iov.base;
+		if (iov.len < len)
+			len = iov.len;
+	}
+	if (len >= n) {
+		if (n == INFER_BYTES && read_user(to, INFER_BYTES, base))
+			return 0;
+		return n;
+	}
+	u32 short_len = len & (INFER_BYTES - 1);
+	if (short_len == 0 || read_user(to, short_len, base))
+		return 0;
+	return short_len;
+}
+
+/* What this segment begins, at the start of a run or while that was not clear. */
+INLINE u8 judge(struct op_t *op, struct socket_state_t *st)
+{
+	u64 first[2] = {};
+	u8 begins, protocol = 0;
+	u32 had = st->before_len & 7;
+	u32 n = peek_bytes(op, (u8 *)first, INFER_BYTES);
+
+	if (had) { /* join the short segments before */
+		first[1] = first[1] << (8 * had) | first[0] >> (64 - 8 * had);
+		first[0] = first[0] << (8 * had) | st->before;
+		n += had;
+		if (n > INFER_BYTES)
+			n = INFER_BYTES;
+	}
+	begins = infer(op->rec.tgid, (u8 *)first, n, &protocol);
+	if (begins == BEGINS_MAYBE && n < 8) {
+		st->before = first[0];
+		st->before_len = n;
+		return begins;
+	}
+	st->before_len = 0;
+	if (begins == BEGINS_MAYBE)
+		begins = BEGINS_NOTHING;
+	if (begins != BEGINS_NOTHING) {
+		if (!protocol_on(protocol))
+			return BEGINS_NOTHING;
+		st->protocol = protocol;
+		bool request = begins == BEGINS_REQUEST;
+		st->role = request == (op->rec.direction == INGRESS) ? ROLE_SERVER : ROLE_CLIENT;
+	}
+	return begins;
+}
+
+/* A request or response begins: ids, who carries it, who caused it. */
+INLINE void begin_message(struct op_t *op, struct socket_state_t *st, u8 begins)
+{
+	struct __socket_data *r = &op->rec;
+	struct trace_conf_t *conf = config();
+
+	if (begins == BEGINS_REQUEST && conf) {
+		st->uid = conf->uid++;
+		st->is_request = 1;
+		if (r->direction == EGRESS)
+			find_parent(op);
+	} else if (begins == BEGINS_RESPONSE) {
+		st->is_request = 0;
+		if (r->direction == EGRESS)
+			carry_release(st);
+	}
+}
+
+INLINE void fill_address(struct __socket_data *r, struct socket_state_t *st)
+{
+	r->socket_id = st->socket_id;
+	r->role = st->role;
+	r->protocol = st->protocol;
+	r->family = st->family;
+	r->netns = st->netns;
+	r->local_port = st->local_port;
+	r->peer_port = st->peer_port;
+	__builtin_memcpy(r->local_addr, st->local_addr, 16);
+	__builtin_memcpy(r->peer_addr, st->peer_addr, 16);
+}
+
+INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st)
+{
+	struct __socket_data *r = &op->rec;
+	u32 seq = 0;
+
+	if (st->family == FAMILY_UNIX) {
+		r->tcp_seq = (u32)st->bytes[r->direction & 1];
+	} else if (r->direction == EGRESS) {
+		if (!(r->flags & FLAG_DEFERRED)) {
+			READ_KERNEL(seq, op->sk, o->tcp_write_seq);
+			r->tcp_seq = seq;
+		}
+	} else {
+		READ_KERNEL(seq, op->sk, o->tcp_copied_seq);
+		r->tcp_seq = seq - (u32)op->count;
+	}
+}
+
+/* Adds a segment without payload to the record of the one before it, when that is still
+ * in this CPU's burst and nothing is missing between them. */
+INLINE bool coalesce(struct op_t *op, struct socket_state_t *st)
+{
+	struct __socket_data *r = &op->rec;
+	struct __socket_data *last = burst_record(st->co_generation, st->co_offset);
+
+	if (!last || last->socket_id != r->socket_id || last->direction != r->direction ||
+	    last->type != RECORD_DATA || last->data_len ||
+	    last->tcp_seq + (u32)last->length != r->tcp_seq || last->segments == 0xffff)
+		return false;
+	last->length += r->length;
+	last->segments += 1;
+	last->end_ts = r->ts;
+	last->tail_len = r->tail_len;
+	__builtin_memcpy(last->tail, r->tail, 8);
+	count(STAT_COALESCED);
+	return true;
+}
+
+/* The last 8 bytes of a segment: where a chunked body's end shows. */
+INLINE void read_tail(struct op_t *op)
+{
+	struct __socket_data *r = &op->rec;
+
+	r->tail_len = 0;
+	if (op->iovcnt || op->mmsg || !op->buf || op->count < 8)
+		return;
+	if (read_user(r->tail, 8, op->buf + op->count - 8) == 0)
+		r->tail_len = 8;
+}
+
+/* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
+INLINE int run_data(void *ctx)
+{
+	struct op_t *op = operation();
+	struct member_fields_offset *o = offsets();
+	struct trace_conf_t *conf = config();
+	struct socket_state_t *st;
+	u8 begins = BEGINS_NOTHING;
+
+	if (!op || !o || !conf)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	st = socket_find(o, r->tgid, r->fd, op->sk, r->ts);
+	if (!st || st->ignore) {
+		if (st)
+			count(STAT_SELF);
+		return 0;
+	}
+	find_unit(o, op);
+	bool start = st->direction != r->direction;
+	op->before_direction = st->direction;
+	op->before_captured = st->captured;
+	if (start) {
+		st->direction = r->direction;
+		st->captured = 0;
+		st->before_len = 0;
+		r->flags |= FLAG_RUN_START;
+	}
+	if (op->buf && (start || st->before_len)) {
+		/* A length-only start (sendfile) begins nothing that can be judged. */
+		begins = judge(op, st);
+		if (begins != BEGINS_MAYBE)
+			begin_message(op, st, begins);
+	}
+	r->begins = begins;
+	fill_address(r, st);
+	read_seq(o, op, st);
+	st->bytes[r->direction & 1] += op->count;
+	if (!st->protocol && begins != BEGINS_MAYBE) {
+		count(STAT_UNKNOWN_PROTOCOL);
+		return 0;
+	}
+	if (st->role == ROLE_SERVER && r->direction == INGRESS && st->is_request)
+		carry(op, st, r->ts);
+	r->uid = st->uid;
+	op->capture = 0;
+	if (op->buf && st->captured < conf->capture) {
+		op->capture = conf->capture - st->captured;
+		if (op->count < op->capture)
+			op->capture = op->count;
+		if (op->limit && op->limit < op->capture)
+			op->capture = op->limit;
+		st->captured += op->capture;
+	}
+	if (op->capture == 0) {
+		read_tail(op);
+		if (coalesce(op, st))
+			return 0;
+	}
+	if (op->go && begins != BEGINS_NOTHING)
+		__progs_jmp_tp_map.call(ctx, PROG_GO);
+	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	return 0;
+}
+
+/* Program 1: Go's witnesses. */
+INLINE int run_go(void *ctx)
+{
+	struct op_t *op = operation();
+
+	if (!op)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	u32 tgid = r->tgid;
+	u64 sk = op->sk;
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	if (pi && st && pi->http1) {
+		struct go_key key = {.goid = r->goid, .tgid = tgid};
+		struct go_conn_t *gc = go_conn_map.lookup(&key);
+
+		if (r->begins == BEGINS_REQUEST && r->direction == INGRESS)
+			note_births(op, pi);
+		if (gc && r->direction == INGRESS) {
+			st->go_key = r->goid;
+			if (gc->kind == GO_CONN_SERVER && !st->context)
+				go_bind_server(op, st, pi, gc->receiver);
+			if (gc->kind == GO_CONN_CLIENT && r->begins != BEGINS_REQUEST)
+				go_find_caller(op, pi, gc->receiver);
+		}
+	} else if (pi && st && r->begins == BEGINS_REQUEST && r->direction == INGRESS) {
+		note_births(op, pi);
+	}
+	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	return 0;
+}
+
+/* Copies op->capture bytes behind the header. Returns how many, or -1 on a fault. */
+INLINE s64 copy_payload(struct op_t *op, char *to)
+{
+	u64 want = op->capture, got = 0;
+
+	if (want > CAPTURE_MAX)
+		want = CAPTURE_MAX;
+	if (want == 0)
+		return 0;
+	if (!op->iovcnt) {
+		if (read_user(to, want, op->buf))
+			return -1;
+		return want;
+	}
+	NO_UNROLL
+	for (int i = 0; i < IOVECS; i++) {
+		struct iovec_t iov = {};
+		u64 n;
+
+		if (i >= op->iovcnt || got >= want)
+			break;
+		if (read_user(&iov, sizeof(iov), op->buf + i * 16))
+			return -1;
+		n = want - got;
+		if (iov.len < n)
+			n = iov.len;
+		if (n == 0)
+			continue;
+		if (n > CAPTURE_MAX || got > CAPTURE_MAX)
+			break;
+		if (read_user(to + got, n, iov.base))
+			return -1;
+		got += n;
+	}
+	return got;
+}
+
+/* Program 2: the record goes into the burst. */
+INLINE int run_output(void *ctx)
+{
+	struct op_t *op = operation();
+	u64 now = bpf_ktime_get_ns();
+	u64 at = 0;
+
+	if (!op)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	struct __socket_data_buffer *b = burst_reserve(ctx, now, &at);
+	if (!b || at > BURST_DATA - RECORD_ROOM)
+		return 0;
+	char *to = b->data + at;
+	s64 payload = copy_payload(op, to + sizeof(*r));
+	if (payload < 0) {
+		count(STAT_READ_FAULT);
+		payload = 0;
+	}
+	u32 data_len = (u32)payload & 0x1fff;
+	r->data_len = data_len;
+	r->segments = 1;
+	r->size = (sizeof(*r) + data_len + 7) & ~7;
+	__builtin_memcpy(to, r, sizeof(*r));
+	if (op->at_entry) {
+		u64 id = bpf_get_current_pid_tgid();
+		struct data_args_t *args = __active_write_args_map.lookup(&id);
+		if (args) {
+			args->generation = b->generation;
+			args->offset = at;
+			args->recorded = 1;
+			args->before_direction = op->before_direction;
+			args->before_captured = op->before_captured;
+		}
+	}
+	if (data_len == 0 && r->type == RECORD_DATA) {
+		u64 sk = op->sk;
+		struct socket_state_t *st = socket_state_map.lookup(&sk);
+		if (st) {
+			st->co_generation = b->generation;
+			st->co_offset = at;
+		}
+	}
+	burst_commit(b, r->size);
+	return 0;
+}
+
+#endif

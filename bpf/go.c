@@ -1,0 +1,29 @@
+/* Uprobes of Go programs: once a connection, none a request. These programs may be
+ * preempted, so they use the stack and hash maps, never the per-CPU scratch. */
+#include "probe.h"
+
+INLINE int note_receiver(struct pt_regs *regs, u32 kind)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+	struct go_conn_t value = {.receiver = regs->ax, .kind = kind};
+	struct go_key key = {.tgid = tgid};
+
+	if (!pi || !pi->go)
+		return 0;
+	/* Register ABI: the receiver in rax, the goroutine in r14. */
+	READ_USER(key.goid, regs->r14, pi->g_goid);
+	if (key.goid)
+		go_conn_map.update(&key, &value);
+	return 0;
+}
+
+int go_persist_conn_read_loop(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_CLIENT);
+}
+
+int go_conn_serve(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_SERVER);
+}

@@ -1,0 +1,106 @@
+/* Protocol inference from the first bytes of a run. One function a protocol. */
+#ifndef OTEL_EBPF_INFER_H
+#define OTEL_EBPF_INFER_H
+
+#include "maps.h"
+
+#define PROTOCOL_HTTP1 20
+#define INFER_BYTES 16
+
+#define W2(a, b) ((u32)(u8)(a) | (u32)(u8)(b) << 8)
+#define W4(a, b, c, d) (W2(a, b) | W2(c, d) << 16)
+
+/* p holds n valid bytes, zeros behind them; INFER_BYTES in all. */
+INLINE u8 infer_http1(const u8 *p, u32 n)
+{
+	u32 w = W4(p[0], p[1], p[2], p[3]);
+	u32 v = W4(p[4], p[5], p[6], p[7]);
+	u8 after; /* the byte behind the method's space */
+
+	if (w == W4('H', 'T', 'T', 'P')) {
+		if (n < 10)
+			return BEGINS_MAYBE;
+		if (p[4] != '/' || p[5] != '1' || p[6] != '.' || p[8] != ' ')
+			return BEGINS_NOTHING;
+		return p[9] == '1' ? BEGINS_INTERIM : BEGINS_RESPONSE;
+	}
+	if (w == W4('G', 'E', 'T', ' ') || w == W4('P', 'U', 'T', ' '))
+		after = p[4];
+	else if (w == W4('P', 'O', 'S', 'T') || w == W4('H', 'E', 'A', 'D') ||
+		 w == W4('L', 'O', 'C', 'K') || w == W4('M', 'O', 'V', 'E') ||
+		 w == W4('C', 'O', 'P', 'Y')) {
+		if (n > 4 && p[4] != ' ')
+			return BEGINS_NOTHING;
+		after = p[5];
+	} else if ((w == W4('P', 'A', 'T', 'C') && p[4] == 'H') ||
+		   (w == W4('T', 'R', 'A', 'C') && p[4] == 'E') ||
+		   (w == W4('M', 'K', 'C', 'O') && p[4] == 'L') ||
+		   (w == W4('Q', 'U', 'E', 'R') && p[4] == 'Y')) {
+		if (n > 5 && p[5] != ' ')
+			return BEGINS_NOTHING;
+		after = p[6];
+	} else if ((w == W4('D', 'E', 'L', 'E') && p[4] == 'T' && p[5] == 'E') ||
+		   (w == W4('R', 'E', 'P', 'O') && p[4] == 'R' && p[5] == 'T') ||
+		   (w == W4('S', 'E', 'A', 'R') && p[4] == 'C' && p[5] == 'H')) {
+		if (n > 6 && p[6] != ' ')
+			return BEGINS_NOTHING;
+		after = p[7];
+	} else if ((w == W4('O', 'P', 'T', 'I') && v == W4('O', 'N', 'S', ' ')) ||
+		   (w == W4('C', 'O', 'N', 'N') && v == W4('E', 'C', 'T', ' '))) {
+		after = p[8];
+	} else if (w == W4('P', 'R', 'O', 'P') &&
+		   (v == W4('F', 'I', 'N', 'D') || v == W4('P', 'A', 'T', 'C'))) {
+		after = '/';
+	} else if (n < 8) {
+		/* Bytes that may still grow into one of the words above. Few begin so. */
+		u8 c = p[0];
+		if (n == 0)
+			return BEGINS_MAYBE;
+		if (c != 'G' && c != 'P' && c != 'H' && c != 'D' && c != 'O' && c != 'C' &&
+		    c != 'T' && c != 'L' && c != 'M' && c != 'Q' && c != 'R' && c != 'S')
+			return BEGINS_NOTHING;
+		if (n >= 2 && (p[1] < 'A' || p[1] > 'Z') && p[1] != ' ')
+			return BEGINS_NOTHING;
+		if (n >= 3 && (p[2] < 'A' || p[2] > 'Z') && p[2] != ' ')
+			return BEGINS_NOTHING;
+		return n < 4 ? BEGINS_MAYBE : BEGINS_NOTHING;
+	} else {
+		return BEGINS_NOTHING;
+	}
+	/* A target begins with a slash, a star, a letter (absolute form, CONNECT), a
+	 * digit or a bracket (CONNECT to an address). */
+	if (after == 0 && n < 9)
+		return BEGINS_MAYBE;
+	if (after == '/' || after == '*' || after == '[' || (after >= '0' && after <= '9') ||
+	    (after >= 'a' && after <= 'z') || (after >= 'A' && after <= 'Z'))
+		return BEGINS_REQUEST;
+	return BEGINS_NOTHING;
+}
+
+INLINE bool protocol_on(u32 protocol)
+{
+	int key = protocol & 0xff;
+	u32 *on = __protocol_filter.lookup(&key);
+	return on && *on;
+}
+
+/* Tries what this process spoke last, then the others. Sets *protocol. */
+INLINE u8 infer(u32 tgid, const u8 *p, u32 n, u8 *protocol)
+{
+	int slot = tgid & 4095;
+	struct proto_infer_cache_t *cache = __proto_infer_cache_map.lookup(&slot);
+	u8 begins = BEGINS_NOTHING;
+
+	/* One protocol so far: the cache's guess and the list are the same. */
+	begins = infer_http1(p, n);
+	if (begins != BEGINS_NOTHING && begins != BEGINS_MAYBE) {
+		*protocol = PROTOCOL_HTTP1;
+		if (cache && (cache->tgid != tgid || cache->protocol != PROTOCOL_HTTP1)) {
+			cache->tgid = tgid;
+			cache->protocol = PROTOCOL_HTTP1;
+		}
+	}
+	return begins;
+}
+
+#endif

@@ -1,0 +1,5 @@
+/* The whole kernel half; the loader flattens it into one text for BCC. */
+#include "syscalls.c"
+#include "sockets.c"
+#include "process.c"
+#include "go.c"

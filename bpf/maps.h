@@ -1,0 +1,82 @@
+/* Every map of the socket half. Sizes may be set by the loader (-D). */
+#ifndef OTEL_EBPF_MAPS_H
+#define OTEL_EBPF_MAPS_H
+
+#include "types.h"
+
+#ifndef MAX_SOCKETS
+#define MAX_SOCKETS 65536
+#endif
+#ifndef MAX_TRACES
+#define MAX_TRACES 65536
+#endif
+#ifndef MAX_THREADS
+#define MAX_THREADS 16384
+#endif
+
+BPF_PERF_OUTPUT(__socket_data);
+BPF_PERCPU_ARRAY(__data_buf, struct __socket_data_buffer, 1);
+BPF_PERCPU_ARRAY(__members_offset, struct member_fields_offset, 1);
+BPF_PERCPU_ARRAY(__trace_conf_map, struct trace_conf_t, 1);
+BPF_PERCPU_ARRAY(__trace_stats_map, struct trace_stats, 1);
+BPF_HASH(__active_write_args_map, u64, struct data_args_t, MAX_THREADS);
+BPF_HASH(__active_read_args_map, u64, struct data_args_t, MAX_THREADS);
+BPF_HASH(__socket_info_map, u64, struct socket_info_t, MAX_SOCKETS);
+BPF_HASH(__trace_map, u64, struct trace_info_t, MAX_TRACES);
+BPF_PROG_ARRAY(__progs_jmp_tp_map, 8);
+BPF_ARRAY(__allow_port_bitmap, struct allow_port_bitmap, 1);
+BPF_ARRAY(__protocol_filter, u32, 256);
+BPF_ARRAY(__proto_infer_cache_map, struct proto_infer_cache_t, 4096);
+
+BPF_HASH(proc_info_map, u32, struct proc_info_t, 4096);
+
+/* State of a socket by its address: descriptors come and go, are duplicated and
+ * inherited, while a conversation goes on. */
+BPF_HASH(socket_state_map, u64, struct socket_state_t, MAX_SOCKETS);
+/* Processes chosen by --pid, --exe or --port, when a choice was made. */
+BPF_HASH(target_map, u32, u32, 16384);
+/* The agent's own connections, so that the other side of them is left alone. */
+BPF_TABLE("lru_hash", struct self_conn_t, u32, self_conn_map, 1024);
+/* Go: receivers of connection loops, by goroutine; contexts of server connections. */
+BPF_TABLE("lru_hash", struct go_key, struct go_conn_t, go_conn_map, 65536);
+BPF_TABLE("lru_hash", struct go_context_key, struct go_context_t, go_context_map, 65536);
+BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);
+/* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
+ * do not and must never touch it. */
+BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
+BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
+
+enum prog { PROG_DATA = 0, PROG_GO = 1, PROG_OUTPUT = 2 };
+
+INLINE struct member_fields_offset *offsets(void)
+{
+	int zero = 0;
+	return __members_offset.lookup(&zero);
+}
+
+INLINE struct trace_conf_t *config(void)
+{
+	int zero = 0;
+	return __trace_conf_map.lookup(&zero);
+}
+
+INLINE struct op_t *operation(void)
+{
+	int zero = 0;
+	return op_buf.lookup(&zero);
+}
+
+INLINE void count_n(u32 what, u64 n)
+{
+	int zero = 0;
+	struct trace_stats *stats = __trace_stats_map.lookup(&zero);
+	if (stats && what < STAT_COUNT)
+		stats->counts[what] += n;
+}
+
+INLINE void count(u32 what)
+{
+	count_n(what, 1);
+}
+
+#endif

@@ -1,0 +1,72 @@
+/* What the probe entries share. */
+#ifndef OTEL_EBPF_PROBE_H
+#define OTEL_EBPF_PROBE_H
+
+#include "data.h"
+
+struct sys_enter_args {
+	u64 common;
+	long nr;
+	unsigned long args[6];
+};
+
+struct sys_exit_args {
+	u64 common;
+	long nr;
+	long ret;
+};
+
+INLINE bool tracing(u32 tgid)
+{
+	struct trace_conf_t *conf = config();
+
+	return conf && tgid != conf->self_tgid && process_chosen(conf, tgid);
+}
+
+INLINE struct op_t *op_start(u64 id, u8 direction, s32 fd, u8 call, u64 ts)
+{
+	struct op_t *op = operation();
+
+	if (!op)
+		return 0;
+	__builtin_memset(op, 0, sizeof(*op));
+	op->rec.type = RECORD_DATA;
+	op->rec.direction = direction;
+	op->rec.tgid = id >> 32;
+	op->rec.tid = (u32)id;
+	op->rec.ts = ts;
+	op->rec.end_ts = ts;
+	op->rec.fd = fd;
+	op->rec.syscall = call;
+	return op;
+}
+
+/* A small record about a socket whose conversation is followed. */
+INLINE void tell(void *ctx, u8 type, u64 id, struct socket_state_t *st, u8 direction, u64 length,
+		 u64 ref_ts)
+{
+	u64 now = bpf_ktime_get_ns(), at = 0;
+	struct __socket_data_buffer *b;
+
+	if (!st->protocol && !st->before_len)
+		return;
+	b = burst_reserve(ctx, now, &at);
+	if (!b || at > BURST_DATA - RECORD_ROOM)
+		return;
+	struct __socket_data *r = (struct __socket_data *)(b->data + at);
+	__builtin_memset(r, 0, sizeof(*r));
+	fill_address(r, st);
+	r->type = type;
+	r->direction = direction;
+	r->tgid = id >> 32;
+	r->tid = (u32)id;
+	r->ts = now;
+	r->end_ts = now;
+	r->length = length;
+	r->ref_ts = ref_ts;
+	r->uid = st->uid;
+	r->size = sizeof(*r);
+	burst_commit(b, sizeof(*r));
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* The records that leave the kernel, and the words both halves use for them.
+ *
+ * Python mirrors this file in otel_ebpf/events/layout.py; a test compiles it with
+ * `gcc -g` and compares every member with that mirror through DWARF. Values are
+ * data: append, never renumber.
+ */
+#ifndef OTEL_EBPF_RECORDS_H
+#define OTEL_EBPF_RECORDS_H
+
+#ifdef OTEL_EBPF_HOST_COMPILE
+#include <stdint.h>
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int32_t s32;
+typedef int64_t s64;
+#endif
+
+#define BURST_SIZE 32768 /* largest value of a per-CPU array on every kernel since 5.10 */
+#define BURST_HEADER 48
+#define BURST_DATA (BURST_SIZE - BURST_HEADER)
+#define BURST_RECORDS 128 /* records after which a burst leaves, full or not */
+#define CAPTURE_MAX 4096  /* upper limit of the captured bytes of one segment */
+
+enum record_type {
+	RECORD_VOID = 0,       /* taken back: the send moved nothing */
+	RECORD_DATA = 1,       /* bytes moved on a socket */
+	RECORD_CLOSE = 2,      /* the last known descriptor of a socket was closed */
+	RECORD_CORRECTION = 3, /* a send recorded at `ref_ts` moved only `length` bytes */
+	RECORD_EXEC = 4,
+	RECORD_FORK = 5, /* a new process; `uid` holds its tgid */
+	RECORD_EXIT = 6, /* a process has ended */
+	RECORD_EOF = 7,  /* the peer closed its side, or shutdown(SHUT_WR) closed ours */
+	RECORD_ERROR = 8 /* a socket call failed for good; `length` holds the errno */
+};
+
+enum direction { INGRESS = 0, EGRESS = 1 };
+enum role { ROLE_UNKNOWN = 0, ROLE_CLIENT = 1, ROLE_SERVER = 2 };
+enum family { FAMILY_NONE = 0, FAMILY_IPV4 = 1, FAMILY_IPV6 = 2, FAMILY_UNIX = 3 };
+
+/* What a segment begins, as the kernel's inference saw it. */
+enum begins {
+	BEGINS_NOTHING = 0,
+	BEGINS_REQUEST = 1,
+	BEGINS_RESPONSE = 2,
+	BEGINS_INTERIM = 3, /* HTTP 1xx */
+	BEGINS_MAYBE = 4    /* too few bytes to tell */
+};
+
+/* How parent_uid was found; docs/correlation.md explains each. */
+enum parent_rule {
+	RULE_NONE = 0,
+	RULE_THREAD = 1,    /* the writing thread carries the request */
+	RULE_SOLE = 2,      /* a thread that serves several; one was in flight */
+	RULE_GOROUTINE = 3, /* the writing goroutine carries it */
+	RULE_ANCESTOR = 4,  /* a goroutine that bore the writer, during the request */
+	RULE_AMBIGUOUS = 5  /* several requests in flight on the thread: no parent */
+};
+
+enum record_flags {
+	FLAG_RUN_START = 1,     /* first segment since the direction turned */
+	FLAG_RESPONDED = 2,     /* the parent's response had begun already */
+	FLAG_GO = 4,            /* goid is that of a goroutine */
+	FLAG_CALLER = 8,        /* caller_uid comes from the parked caller */
+	FLAG_CONTEXT = 16,      /* context_uid comes from the context chain */
+	FLAG_DEFERRED = 32,     /* a send recorded at its exit, with its entry's time */
+	FLAG_GO_POOLED = 64,    /* read on the read loop of a net/http client connection */
+	FLAG_CALLER_PARENT = 128 /* the caller inherits from the goroutine that bore it */
+};
+
+/* Counters of __trace_stats_map. Indices of `counts`. */
+enum stat {
+	STAT_RECORDS = 0,          /* records written to bursts */
+	STAT_BURSTS = 1,           /* bursts submitted */
+	STAT_BURST_LOST = 2,       /* records lost with a burst that the perf buffer refused */
+	STAT_UNKNOWN_PROTOCOL = 3, /* segments of sockets that speak no known protocol */
+	STAT_READ_FAULT = 4,       /* payloads that could not be read */
+	STAT_SOCKET_MAP_FULL = 5,
+	STAT_TRACE_MAP_FULL = 6,
+	STAT_ARGS_MAP_FULL = 7,
+	STAT_COALESCED = 8,        /* segments added to an earlier record */
+	STAT_TAKEN_BACK = 9,       /* sends that moved nothing */
+	STAT_SHORT_SENDS = 10,     /* sends that moved less than asked */
+	STAT_PORT_REFUSED = 11,    /* sockets outside the chosen ports */
+	STAT_SELF = 12,            /* segments of the agent's own export */
+	STAT_GO_NOT_PARKED = 13,   /* responses whose caller was not waiting yet */
+	STAT_GO_DISAGREE = 14,     /* the two witnesses named different requests */
+	STAT_GO_STALE_CONTEXT = 15, /* a context of an earlier request on the connection */
+	STAT_SOCKETS_OPENED = 16,
+	STAT_SOCKETS_CLOSED = 17,
+	STAT_TRACES_OPENED = 18,
+	STAT_TRACES_CLOSED = 19,
+	STAT_FLUSHES = 20,         /* getppid flushes that found something to send */
+	STAT_PROTOCOL_OFF = 21,    /* segments of a protocol that is switched off */
+	STAT_COUNT = 24
+};
+
+/* One record. `size` bytes follow each other in a burst, 8-aligned; the first
+ * `data_len` bytes after the header are payload. */
+struct __socket_data {
+	u16 size;     /* header, payload and padding */
+	u8 type;      /* enum record_type */
+	u8 direction; /* enum direction */
+	u8 role;      /* enum role */
+	u8 protocol;  /* DeepFlow's number; 0 while unknown */
+	u8 begins;    /* enum begins */
+	u8 rule;      /* enum parent_rule */
+	u32 tgid;
+	u32 tid;
+	u64 ts;     /* CLOCK_MONOTONIC, ns: entry of a send, exit of a receive */
+	u64 end_ts; /* of the last segment added to this record */
+	u64 socket_id;
+	u64 length;   /* bytes moved, all segments of this record */
+	u32 tcp_seq;  /* of the first byte; for Unix sockets the bytes moved before */
+	u16 segments; /* system calls in this record */
+	u16 data_len; /* payload bytes that follow */
+	u64 uid;         /* the message this segment belongs to */
+	u64 parent_uid;  /* the request that caused it, by `rule` */
+	u64 caller_uid;  /* the request of the goroutine that waits for this response */
+	u64 context_uid; /* the request whose context.Context this response's request has */
+	u64 goid;
+	u64 ref_ts; /* of a correction: the send's ts */
+	u32 fd;
+	u8 flags; /* enum record_flags */
+	u8 family;
+	u8 tail_len; /* the last bytes of a segment that has no payload */
+	u8 syscall;
+	u8 tail[8];
+	u32 netns;
+	u16 local_port;
+	u16 peer_port;
+	u8 local_addr[16]; /* IPv4 in the first 4 bytes */
+	u8 peer_addr[16];
+};
+
+struct __socket_data_buffer {
+	u32 events_num;
+	u32 len; /* bytes of data in use */
+	u32 cpu;
+	u32 pad;
+	u64 seq;      /* bursts submitted by this CPU before this one */
+	u64 records;  /* records written by this CPU before this burst */
+	u64 first_ts; /* of the oldest record here */
+	u64 generation; /* unique over all CPUs */
+	char data[BURST_DATA];
+};
+
+#endif

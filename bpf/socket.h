@@ -1,0 +1,296 @@
+/* From a descriptor to the socket behind it, and the state kept for that socket. */
+#ifndef OTEL_EBPF_SOCKET_H
+#define OTEL_EBPF_SOCKET_H
+
+#include "burst.h"
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+
+/* Addresses travel as numbers: BCC follows pointers to rewrite their uses, and takes
+ * seconds to follow these. */
+INLINE long read_kernel(void *to, u32 size, u64 from)
+{
+	return bpf_probe_read_kernel(to, size, (void *)from);
+}
+
+INLINE long read_user(void *to, u32 size, u64 from)
+{
+	return bpf_probe_read_user(to, size, (void *)from);
+}
+
+#define READ_KERNEL(dst, base, offset) read_kernel(&(dst), sizeof(dst), (base) + (offset))
+#define READ_USER(dst, base, offset) read_user(&(dst), sizeof(dst), (base) + (offset))
+
+INLINE u64 fd_key(u32 tgid, s32 fd)
+{
+	return (u64)tgid << 32 | (u32)fd;
+}
+
+/* struct sock * of a stream socket, or 0: not a socket, not a stream, not open. */
+INLINE u64 sock_of_fd(struct member_fields_offset *o, s32 fd)
+{
+	u64 task = bpf_get_current_task();
+	u64 files = 0, fdt = 0, table = 0, file = 0, sock = 0, back = 0, sk = 0;
+	u32 max_fds = 0;
+	u16 type = 0;
+
+	READ_KERNEL(files, task, o->task_files);
+	if (!files)
+		return 0;
+	READ_KERNEL(fdt, files, o->files_fdt);
+	READ_KERNEL(max_fds, fdt, o->fdtable_max_fds);
+	READ_KERNEL(table, fdt, o->fdtable_fd);
+	if (fd < 0 || (u32)fd >= max_fds)
+		return 0;
+	READ_KERNEL(file, table, (u64)(u32)fd * 8);
+	if (!file)
+		return 0;
+	READ_KERNEL(sock, file, o->file_private_data);
+	if (!sock)
+		return 0;
+	/* Only a socket points back to its file from there. */
+	READ_KERNEL(back, sock, o->socket_file);
+	if (back != file)
+		return 0;
+	READ_KERNEL(type, sock, o->socket_type);
+	if (type != SOCK_STREAM)
+		return 0;
+	READ_KERNEL(sk, sock, o->socket_sk);
+	return sk;
+}
+
+INLINE u8 sock_family(struct member_fields_offset *o, u64 sk)
+{
+	u16 family = 0;
+
+	READ_KERNEL(family, sk, o->sk_family);
+	return family == AF_INET    ? FAMILY_IPV4
+	       : family == AF_INET6 ? FAMILY_IPV6
+	       : family == AF_UNIX  ? FAMILY_UNIX
+				    : FAMILY_NONE;
+}
+
+/* What differs between two sockets that used the same struct sock. */
+INLINE void sock_identity(struct member_fields_offset *o, u64 sk, u8 family, u64 *a, u64 *b)
+{
+	*a = 0;
+	*b = 0;
+	if (family == FAMILY_UNIX) {
+		if (o->unix_peer >= 0)
+			READ_KERNEL(*a, sk, o->unix_peer);
+		return;
+	}
+	READ_KERNEL(*a, sk, o->sk_daddr); /* daddr and rcv_saddr are neighbours */
+	u16 dport = 0, num = 0;
+	READ_KERNEL(dport, sk, o->sk_dport);
+	READ_KERNEL(num, sk, o->sk_num);
+	*b = (u64)dport << 16 | num;
+}
+
+INLINE u32 current_netns(struct member_fields_offset *o)
+{
+	u64 task = bpf_get_current_task();
+	u64 proxy = 0, net = 0;
+	u32 inum = 0;
+
+	READ_KERNEL(proxy, task, o->task_nsproxy);
+	if (!proxy)
+		return 0;
+	READ_KERNEL(net, proxy, o->nsproxy_net_ns);
+	READ_KERNEL(inum, net, o->net_ns_inum);
+	return inum;
+}
+
+INLINE void sock_addresses(struct member_fields_offset *o, u64 sk, struct socket_state_t *st)
+{
+	u16 dport = 0;
+
+	if (st->family == FAMILY_UNIX || st->family == FAMILY_NONE)
+		return;
+	READ_KERNEL(dport, sk, o->sk_dport);
+	READ_KERNEL(st->local_port, sk, o->sk_num);
+	st->peer_port = bpf_ntohs(dport);
+	if (st->family == FAMILY_IPV4) {
+		u32 local = 0, peer = 0;
+		READ_KERNEL(local, sk, o->sk_rcv_saddr);
+		READ_KERNEL(peer, sk, o->sk_daddr);
+		*(u32 *)st->local_addr = local;
+		*(u32 *)st->peer_addr = peer;
+	} else {
+		READ_KERNEL(st->local_addr, sk, o->sk_v6_rcv_saddr);
+		READ_KERNEL(st->peer_addr, sk, o->sk_v6_daddr);
+	}
+}
+
+INLINE bool port_allowed(u16 port)
+{
+	int zero = 0;
+	struct allow_port_bitmap *map = __allow_port_bitmap.lookup(&zero);
+	return map && (map->bits[(port >> 3) & 8191] >> (port & 7)) & 1;
+}
+
+/* The same address whether a v4 socket or a v4-mapped v6 socket holds it. */
+INLINE void self_conn_addr(struct self_conn_t *key, u8 family, const u8 *addr)
+{
+	const u32 *w = (const u32 *)addr;
+	u32 *out = (u32 *)key->addr;
+
+	if (family == FAMILY_IPV6 && !(w[0] == 0 && w[1] == 0 && w[2] == bpf_htonl(0xffff))) {
+		out[0] = w[0];
+		out[1] = w[1];
+		out[2] = w[2];
+		out[3] = w[3];
+	} else {
+		out[3] = family == FAMILY_IPV6 ? w[3] : w[0];
+	}
+}
+
+/* A process was chosen, or none had to be. */
+INLINE bool process_chosen(struct trace_conf_t *conf, u32 tgid)
+{
+	return !(conf->filter & FILTER_PROCESSES) || target_map.lookup(&tgid);
+}
+
+/* Ports choose services: a server socket on a chosen port chooses its process. */
+INLINE bool socket_refused(struct trace_conf_t *conf, struct socket_state_t *st, u32 tgid)
+{
+	if (!(conf->filter & FILTER_PORTS) || target_map.lookup(&tgid))
+		return false;
+	return !port_allowed(st->local_port) && !port_allowed(st->peer_port);
+}
+
+INLINE struct socket_state_t *socket_create(struct member_fields_offset *o, u64 sk, u32 tgid,
+					    u64 now)
+{
+	struct trace_conf_t *conf = config();
+	struct socket_state_t st = {};
+	struct self_conn_t mine = {};
+
+	if (!conf)
+		return 0;
+	st.family = sock_family(o, sk);
+	if (st.family == FAMILY_NONE)
+		return 0;
+	st.direction = 0xff;
+	st.ts = now;
+	st.socket_id = conf->socket_id++;
+	sock_identity(o, sk, st.family, &st.identity_a, &st.identity_b);
+	sock_addresses(o, sk, &st);
+	if (st.family != FAMILY_UNIX) {
+		self_conn_addr(&mine, st.family, st.peer_addr);
+		mine.port = st.peer_port;
+		if (self_conn_map.lookup(&mine))
+			st.ignore = 1;
+	}
+	if (!st.ignore && socket_refused(conf, &st, tgid)) {
+		st.ignore = 1;
+		count(STAT_PORT_REFUSED);
+	}
+	if (st.family != FAMILY_UNIX)
+		st.netns = current_netns(o);
+	if (socket_state_map.update(&sk, &st)) {
+		count(STAT_SOCKET_MAP_FULL);
+		return 0;
+	}
+	count(STAT_SOCKETS_OPENED);
+	return socket_state_map.lookup(&sk);
+}
+
+INLINE void carry_release(struct socket_state_t *st)
+{
+	if (!st->counted)
+		return;
+	st->counted = 0;
+	u64 key = st->trace_key;
+	struct trace_info_t *t = __trace_map.lookup(&key);
+	if (!t)
+		return;
+	if (t->open)
+		t->open -= 1;
+	if (t->open == 0)
+		t->ambiguous = 0;
+	if (t->uid == st->uid)
+		t->responded = 1;
+}
+
+INLINE void trace_delete(u64 key, u64 socket_id)
+{
+	struct trace_info_t *t = __trace_map.lookup(&key);
+
+	/* An event loop's entry outlives one of its sockets. */
+	if (t && t->socket_id == socket_id && t->open == 0) {
+		__trace_map.delete(&key);
+		go_birth_map.delete(&key);
+		count(STAT_TRACES_CLOSED);
+	}
+}
+
+/* Forget all that hangs on a socket. */
+INLINE void socket_forget(u64 sk, u32 tgid, struct socket_state_t *st)
+{
+	carry_release(st);
+	if (st->trace_key)
+		trace_delete(st->trace_key, st->socket_id);
+	if (st->opener_key)
+		trace_delete(st->opener_key, st->socket_id);
+	if (st->context) {
+		struct go_context_key key = {.context = st->context, .tgid = tgid};
+		go_context_map.delete(&key);
+	}
+	if (st->go_key) {
+		struct go_key key = {.goid = st->go_key, .tgid = tgid};
+		go_conn_map.delete(&key);
+	}
+	socket_state_map.delete(&sk);
+	count(STAT_SOCKETS_CLOSED);
+}
+
+/* A descriptor that is used with a socket for the first time holds a reference. */
+INLINE void socket_refer(u32 tgid, s32 fd, u64 sk, struct socket_state_t *st, u64 now)
+{
+	u64 key = fd_key(tgid, fd);
+	struct socket_info_t *known;
+
+	if (st->last_key == key + 1)
+		return;
+	st->last_key = key + 1; /* pid 0, fd 0 never comes, but 0 must mean none */
+	known = __socket_info_map.lookup(&key);
+	if (known && known->socket_id == st->socket_id)
+		return;
+	struct socket_info_t info = {.sk = sk, .socket_id = st->socket_id, .ts = now};
+	if (__socket_info_map.update(&key, &info)) {
+		count(STAT_SOCKET_MAP_FULL);
+		return;
+	}
+	st->refs += 1;
+}
+
+/* The state of a socket, made at first sight; 0 for sockets to leave alone. */
+INLINE struct socket_state_t *socket_find(struct member_fields_offset *o, u32 tgid, s32 fd, u64 sk,
+					  u64 now)
+{
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+
+	if (st) {
+		u64 a, b;
+		sock_identity(o, sk, st->family, &a, &b);
+		/* The kernel clears the local port of a reset socket: still the same one. */
+		if (((u16)b || st->family == FAMILY_UNIX) &&
+		    (a != st->identity_a || b != st->identity_b)) {
+			socket_forget(sk, tgid, st); /* its close went unseen */
+			st = 0;
+		}
+	}
+	if (!st)
+		st = socket_create(o, sk, tgid, now);
+	if (!st)
+		return 0;
+	socket_refer(tgid, fd, sk, st, now);
+	st->ts = now;
+	return st;
+}
+
+#endif

@@ -1,0 +1,411 @@
+/* Tracepoint pairs of the calls that move bytes, and of those that make and end sockets. */
+#include "probe.h"
+
+#define MSG_PEEK 2
+#define EINPROGRESS 115
+
+int prog_data(void *ctx)
+{
+	return run_data(ctx);
+}
+
+int prog_go(void *ctx)
+{
+	return run_go(ctx);
+}
+
+int prog_output(void *ctx)
+{
+	return run_output(ctx);
+}
+
+/* The agent's own send: remember the connection, so that its peer's view is left alone. */
+INLINE void note_self(struct member_fields_offset *o, s32 fd)
+{
+	struct socket_state_t st = {};
+	struct self_conn_t mine = {};
+	u64 sk = sock_of_fd(o, fd);
+	u32 one = 1;
+
+	if (!sk)
+		return;
+	st.family = sock_family(o, sk);
+	if (st.family == FAMILY_UNIX || st.family == FAMILY_NONE)
+		return;
+	sock_addresses(o, sk, &st);
+	self_conn_addr(&mine, st.family, st.local_addr);
+	mine.port = st.local_port;
+	self_conn_map.update(&mine, &one);
+}
+
+/* Sum of a message's buffers, or -1 when there are more than are looked at. */
+INLINE s64 iov_total(u64 iov, u64 n)
+{
+	u64 total = 0;
+
+	if (n > IOVECS)
+		return -1;
+	NO_UNROLL
+	for (int i = 0; i < IOVECS; i++) {
+		u64 len = 0;
+		if (i >= n)
+			break;
+		if (read_user(&len, sizeof(len), iov + i * 16 + 8))
+			return -1;
+		total += len;
+	}
+	return total;
+}
+
+/* msghdr: name, namelen, iov, iovlen... */
+INLINE void read_msghdr(u64 msg, u64 *iov, u64 *n)
+{
+	READ_USER(*iov, msg, 16);
+	READ_USER(*n, msg, 24);
+}
+
+/* A send on its way in. Its buffer, its place in the stream and its time are taken
+ * here: the peer cannot have read it yet. */
+INLINE int enter_send(void *ctx, s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 tgid = id >> 32;
+	struct member_fields_offset *o = offsets();
+	struct trace_conf_t *conf = config();
+	struct data_args_t args = {};
+	u64 now;
+
+	if (!o || !o->ready || !conf)
+		return 0;
+	if (tgid == conf->self_tgid) {
+		note_self(o, fd);
+		return 0;
+	}
+	if (!process_chosen(conf, tgid))
+		return 0;
+	u64 sk = sock_of_fd(o, fd);
+	if (!sk)
+		return 0;
+	now = bpf_ktime_get_ns();
+	bool deferred = call == CALL_SENDMMSG;
+	if (iovcnt && !deferred) {
+		s64 total = iov_total(buf, iovcnt);
+		if (total < 0)
+			deferred = true;
+		count_ = total;
+	}
+	if (!deferred && count_ == 0)
+		return 0;
+	args.ts = now;
+	args.buf = buf;
+	args.count = count_;
+	args.iovcnt = iovcnt;
+	args.fd = fd;
+	args.call = call;
+	READ_KERNEL(args.seq, sk, o->tcp_write_seq);
+	if (__active_write_args_map.update(&id, &args)) {
+		count(STAT_ARGS_MAP_FULL);
+		return 0;
+	}
+	if (deferred)
+		return 0;
+	struct op_t *op = op_start(id, EGRESS, fd, call, now);
+	if (!op)
+		return 0;
+	op->sk = sk;
+	op->buf = buf;
+	op->iovcnt = iovcnt;
+	op->count = count_;
+	op->rec.length = count_;
+	op->at_entry = 1;
+	__progs_jmp_tp_map.call(ctx, PROG_DATA);
+	return 0;
+}
+
+/* An errno that ends a connection's conversation, as opposed to "try again". */
+INLINE bool fatal(long ret)
+{
+	return ret == -104 || ret == -32 || ret == -110 || ret == -111 || ret == -113 ||
+	       ret == -101 || ret == -103;
+}
+
+/* The send moved less than its record says. */
+INLINE void correct_send(void *ctx, u64 id, struct data_args_t *args, long ret)
+{
+	struct member_fields_offset *o = offsets();
+	u64 sk, moved = ret > 0 ? ret : 0, missing = args->count - moved;
+	struct socket_state_t *st;
+
+	if (!o)
+		return;
+	sk = sock_of_fd(o, args->fd);
+	st = socket_state_map.lookup(&sk);
+	if (!st)
+		return;
+	st->bytes[EGRESS] -= missing;
+	if (!args->recorded) /* added to an earlier record, or of no known protocol */
+		args->generation = st->co_generation;
+	struct __socket_data *r =
+		burst_record(args->generation, args->recorded ? args->offset : st->co_offset);
+	if (moved == 0 && args->recorded) {
+		/* The run begins anew with the next try. */
+		st->direction = args->before_direction;
+		st->captured = args->before_captured;
+		count(STAT_TAKEN_BACK);
+	} else {
+		count(STAT_SHORT_SENDS);
+	}
+	if (r && r->socket_id == st->socket_id && r->direction == EGRESS && r->length >= missing) {
+		r->length -= missing;
+		if (r->data_len > r->length)
+			r->data_len = r->length;
+		if (r->length == 0 && args->recorded)
+			r->type = RECORD_VOID;
+	} else if (args->recorded) {
+		tell(ctx, RECORD_CORRECTION, id, st, EGRESS, moved, args->ts);
+	}
+	if (fatal(ret))
+		tell(ctx, RECORD_ERROR, id, st, EGRESS, -ret, 0);
+}
+
+/* A send on its way out: confirmed when all was taken, else put right. */
+INLINE int exit_send(void *ctx, long ret, u8 call)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	struct data_args_t *known = __active_write_args_map.lookup(&id);
+	struct data_args_t args;
+
+	if (!known)
+		return 0;
+	args = *known;
+	__active_write_args_map.delete(&id);
+	if (args.call != call)
+		return 0;
+	if (call != CALL_SENDMMSG && (s64)args.count >= 0) {
+		if (ret != (long)args.count)
+			correct_send(ctx, id, &args, ret);
+		return 0;
+	}
+	if (ret <= 0)
+		return 0;
+	struct member_fields_offset *o = offsets();
+	if (!o)
+		return 0;
+	u64 sk = sock_of_fd(o, args.fd);
+	struct op_t *op = op_start(id, EGRESS, args.fd, call, args.ts);
+	if (!sk || !op)
+		return 0;
+	op->rec.flags = FLAG_DEFERRED;
+	op->rec.tcp_seq = args.seq;
+	op->rec.end_ts = bpf_ktime_get_ns();
+	op->sk = sk;
+	op->buf = args.buf;
+	op->iovcnt = args.iovcnt;
+	op->count = ret;
+	if (call == CALL_SENDMMSG) {
+		/* mmsghdr is a msghdr, then the bytes sent; 64 bytes apart. */
+		u64 total = 0, iov = 0, n = 0;
+		NO_UNROLL
+		for (int i = 0; i < 64; i++) {
+			u32 len = 0;
+			if (i >= ret)
+				break;
+			READ_USER(len, args.buf, i * 64 + 56);
+			total += len;
+		}
+		read_msghdr(args.buf, &iov, &n);
+		u32 first = 0;
+		READ_USER(first, args.buf, 56);
+		op->buf = iov;
+		op->iovcnt = n;
+		op->count = total;
+		op->mmsg = ret;
+		op->rec.length = total;
+		if (ret > 1) /* payload: the first message's, the others are a gap */
+			op->limit = first;
+	}
+	op->rec.length = op->count;
+	__progs_jmp_tp_map.call(ctx, PROG_DATA);
+	return 0;
+}
+
+INLINE int enter_receive(s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call, u64 flags)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 tgid = id >> 32;
+	struct data_args_t args = {};
+
+	if (!tracing(tgid))
+		return 0;
+	args.buf = buf;
+	args.count = count_;
+	args.iovcnt = iovcnt;
+	args.fd = fd;
+	args.call = call;
+	args.peek = (flags & MSG_PEEK) != 0;
+	if (__active_read_args_map.update(&id, &args))
+		count(STAT_ARGS_MAP_FULL);
+	return 0;
+}
+
+INLINE int exit_receive(void *ctx, long ret, u8 call)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	struct data_args_t *known = __active_read_args_map.lookup(&id);
+	struct data_args_t args;
+	struct member_fields_offset *o = offsets();
+
+	if (!known)
+		return 0;
+	args = *known;
+	__active_read_args_map.delete(&id);
+	if (!o || !o->ready || args.call != call || args.peek)
+		return 0;
+	if (ret <= 0) {
+		/* End of stream or failure: told for conversations that are followed. */
+		if (ret == 0 ? (args.count == 0) : !fatal(ret))
+			return 0;
+		u64 dead = sock_of_fd(o, args.fd);
+		struct socket_state_t *st = socket_state_map.lookup(&dead);
+		if (dead && st && !st->ignore)
+			tell(ctx, ret ? RECORD_ERROR : RECORD_EOF, id, st, INGRESS, -ret, 0);
+		return 0;
+	}
+	u64 sk = sock_of_fd(o, args.fd);
+	struct op_t *op = op_start(id, INGRESS, args.fd, call, bpf_ktime_get_ns());
+	if (!sk || !op)
+		return 0;
+	op->sk = sk;
+	op->buf = args.buf;
+	op->iovcnt = args.iovcnt;
+	op->count = ret;
+	if (call == CALL_RECVMMSG) {
+		u64 total = 0, iov = 0, n = 0;
+		NO_UNROLL
+		for (int i = 0; i < 64; i++) {
+			u32 len = 0;
+			if (i >= ret)
+				break;
+			READ_USER(len, args.buf, i * 64 + 56);
+			total += len;
+		}
+		read_msghdr(args.buf, &iov, &n);
+		u32 first = 0;
+		READ_USER(first, args.buf, 56);
+		op->buf = iov;
+		op->iovcnt = n;
+		op->count = total;
+		op->mmsg = ret;
+		if (ret > 1)
+			op->limit = first;
+	}
+	op->rec.length = op->count;
+	__progs_jmp_tp_map.call(ctx, PROG_DATA);
+	return 0;
+}
+
+int enter_write(struct sys_enter_args *c)
+{
+	return enter_send(c, c->args[0], c->args[1], c->args[2], 0, CALL_WRITE);
+}
+
+int exit_write(struct sys_exit_args *c)
+{
+	return exit_send(c, c->ret, CALL_WRITE);
+}
+
+int enter_sendto(struct sys_enter_args *c)
+{
+	return enter_send(c, c->args[0], c->args[1], c->args[2], 0, CALL_SENDTO);
+}
+
+int exit_sendto(struct sys_exit_args *c)
+{
+	return exit_send(c, c->ret, CALL_SENDTO);
+}
+
+int enter_writev(struct sys_enter_args *c)
+{
+	return enter_send(c, c->args[0], c->args[1], 0, c->args[2], CALL_WRITEV);
+}
+
+int exit_writev(struct sys_exit_args *c)
+{
+	return exit_send(c, c->ret, CALL_WRITEV);
+}
+
+int enter_sendmsg(struct sys_enter_args *c)
+{
+	u64 iov = 0, n = 0;
+
+	read_msghdr(c->args[1], &iov, &n);
+	return enter_send(c, c->args[0], iov, 0, n, CALL_SENDMSG);
+}
+
+int exit_sendmsg(struct sys_exit_args *c)
+{
+	return exit_send(c, c->ret, CALL_SENDMSG);
+}
+
+int enter_sendmmsg(struct sys_enter_args *c)
+{
+	return enter_send(c, c->args[0], c->args[1], 0, 0, CALL_SENDMMSG);
+}
+
+int exit_sendmmsg(struct sys_exit_args *c)
+{
+	return exit_send(c, c->ret, CALL_SENDMMSG);
+}
+
+int enter_read(struct sys_enter_args *c)
+{
+	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_READ, 0);
+}
+
+int exit_read(struct sys_exit_args *c)
+{
+	return exit_receive(c, c->ret, CALL_READ);
+}
+
+int enter_recvfrom(struct sys_enter_args *c)
+{
+	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_RECVFROM, c->args[3]);
+}
+
+int exit_recvfrom(struct sys_exit_args *c)
+{
+	return exit_receive(c, c->ret, CALL_RECVFROM);
+}
+
+int enter_readv(struct sys_enter_args *c)
+{
+	return enter_receive(c->args[0], c->args[1], 1, c->args[2], CALL_READV, 0);
+}
+
+int exit_readv(struct sys_exit_args *c)
+{
+	return exit_receive(c, c->ret, CALL_READV);
+}
+
+int enter_recvmsg(struct sys_enter_args *c)
+{
+	u64 iov = 0, n = 0;
+
+	read_msghdr(c->args[1], &iov, &n);
+	return enter_receive(c->args[0], iov, n, n, CALL_RECVMSG, c->args[2]);
+}
+
+int exit_recvmsg(struct sys_exit_args *c)
+{
+	return exit_receive(c, c->ret, CALL_RECVMSG);
+}
+
+int enter_recvmmsg(struct sys_enter_args *c)
+{
+	return enter_receive(c->args[0], c->args[1], 1, 0, CALL_RECVMMSG, c->args[3]);
+}
+
+int exit_recvmmsg(struct sys_exit_args *c)
+{
+	return exit_receive(c, c->ret, CALL_RECVMMSG);
+}

@@ -1,0 +1,188 @@
+/* __trace_map: which unit carries which request, and what it causes. */
+#ifndef OTEL_EBPF_TRACE_H
+#define OTEL_EBPF_TRACE_H
+
+#include "unit.h"
+
+/* The goroutine ids that are still to be handed out, so that a goroutine born later can
+ * be told from one that was there before. Ids are dealt to each P in batches. */
+INLINE void note_births(struct op_t *op, struct proc_info_t *pi)
+{
+	int zero = 0;
+	struct go_birth_t *birth = birth_buf.lookup(&zero);
+	u64 base = 0, n = 0, p = 0, from, to;
+	u64 unit = op->unit;
+
+	if (!birth || !pi->goidgen || !pi->allp || !unit)
+		return;
+	birth->uid = op->rec.uid;
+	READ_USER(base, pi->allp, 0);
+	READ_USER(n, pi->allp, 8);
+	NO_UNROLL
+	for (int i = 0; i < BIRTH_PS; i++) {
+		from = 0;
+		to = 0;
+		if (i < n) {
+			p = 0;
+			READ_USER(p, base, i * 8);
+			READ_USER(from, p, pi->p_goidcache);
+			READ_USER(to, p, pi->p_goidcacheend);
+		}
+		birth->from[i] = from;
+		birth->to[i] = to;
+	}
+	/* Last: an id dealt in between is in neither and counts as born before. */
+	from = 0;
+	READ_USER(from, pi->goidgen, 0);
+	birth->goidgen = from;
+	if (from)
+		go_birth_map.update(&unit, birth);
+}
+
+/* Proof that goroutine `goid` was born after `t`'s request was read. */
+INLINE bool born_during(u64 unit, struct trace_info_t *t, u64 goid)
+{
+	struct go_birth_t *birth = go_birth_map.lookup(&unit);
+
+	if (!birth || birth->uid != t->uid)
+		return false;
+	/* goidgen counts batches' ends: ids above it were not dealt yet. */
+	if (goid > birth->goidgen)
+		return true;
+	NO_UNROLL
+	for (int i = 0; i < BIRTH_PS; i++)
+		if (goid >= birth->from[i] && goid < birth->to[i])
+			return true;
+	return false;
+}
+
+/* The unit has read (part of) the socket's current request. */
+INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
+{
+	u64 unit = op->unit;
+	struct trace_info_t *t;
+
+	if (!unit || (st->counted && st->trace_key == unit)) {
+		t = __trace_map.lookup(&unit);
+		if (unit && t) {
+			t->uid = st->uid;
+			t->socket_id = st->socket_id;
+			t->ts = now;
+			t->responded = 0;
+		}
+		return;
+	}
+	if (st->counted) { /* another goroutine read the first byte (background read) */
+		u64 old = st->trace_key;
+		t = __trace_map.lookup(&old);
+		if (t && t->open)
+			t->open -= 1;
+		if (t && t->open == 0)
+			t->ambiguous = 0;
+	}
+	st->counted = 1;
+	st->trace_key = unit;
+	t = __trace_map.lookup(&unit);
+	if (!t || t->inherited || (op->go && t->goid != op->rec.goid)) {
+		struct trace_info_t fresh = {.uid = st->uid,
+					     .socket_id = st->socket_id,
+					     .ts = now,
+					     .goid = op->rec.goid,
+					     .open = 1};
+		if (__trace_map.update(&unit, &fresh)) {
+			count(STAT_TRACE_MAP_FULL);
+			st->counted = 0;
+		} else if (!t) {
+			count(STAT_TRACES_OPENED);
+		}
+		return;
+	}
+	t->open += 1;
+	if (t->open > 1) {
+		t->ambiguous = 1;
+		t->loop = 1;
+	}
+	t->uid = st->uid;
+	t->socket_id = st->socket_id;
+	t->ts = now;
+	t->responded = 0;
+}
+
+/* A goroutine that connects on behalf of its ancestor's request: what it starts
+ * (a connection's loops) can be traced back through it. */
+INLINE void inherit(struct op_t *op, struct socket_state_t *st, u64 now)
+{
+	u64 unit = op->unit, parent;
+	struct trace_info_t *t;
+
+	if (!op->go || !unit || !op->parent_goid || __trace_map.lookup(&unit))
+		return;
+	parent = goroutine_unit(op->rec.tgid, op->parent_goid);
+	t = __trace_map.lookup(&parent);
+	if (!t || t->ambiguous || t->goid != op->parent_goid || !born_during(parent, t, op->rec.goid))
+		return;
+	struct trace_info_t fresh = {.uid = t->uid,
+				     .socket_id = st->socket_id,
+				     .ts = now,
+				     .goid = op->rec.goid,
+				     .responded = t->responded,
+				     .inherited = 1};
+	struct go_birth_t *birth = go_birth_map.lookup(&parent);
+	if (__trace_map.update(&unit, &fresh)) {
+		count(STAT_TRACE_MAP_FULL);
+		return;
+	}
+	if (birth) /* born after the request is what counts, however deep */
+		go_birth_map.update(&unit, birth);
+	st->opener_key = unit;
+	count(STAT_TRACES_OPENED);
+}
+
+/* What the goroutine carries, or inherits from the one that bore it. */
+INLINE u64 carried_by(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *responded)
+{
+	u64 unit = goroutine_unit(tgid, goid);
+	struct trace_info_t *t = __trace_map.lookup(&unit);
+
+	*rule = RULE_NONE;
+	if (t && t->goid == goid && !t->inherited) {
+		*responded = t->responded;
+		*rule = t->ambiguous ? RULE_AMBIGUOUS : RULE_GOROUTINE;
+		return t->ambiguous ? 0 : t->uid;
+	}
+	if (!parent_goid)
+		return 0;
+	unit = goroutine_unit(tgid, parent_goid);
+	t = __trace_map.lookup(&unit);
+	if (!t || t->goid != parent_goid || t->ambiguous || !born_during(unit, t, goid))
+		return 0;
+	*responded = t->responded;
+	*rule = RULE_ANCESTOR;
+	return t->uid;
+}
+
+/* A request leaves: what caused it, as far as the writing unit tells. */
+INLINE void find_parent(struct op_t *op)
+{
+	struct __socket_data *r = &op->rec;
+	u64 unit = op->unit;
+	u8 rule = RULE_NONE, responded = 0;
+
+	if (op->go) {
+		if (r->goid)
+			r->parent_uid = carried_by(r->tgid, r->goid, op->parent_goid, &rule,
+						   &responded);
+	} else {
+		struct trace_info_t *t = __trace_map.lookup(&unit);
+		if (t) {
+			rule = t->ambiguous ? RULE_AMBIGUOUS : t->loop ? RULE_SOLE : RULE_THREAD;
+			r->parent_uid = t->ambiguous ? 0 : t->uid;
+			responded = t->responded;
+		}
+	}
+	r->rule = rule;
+	if (responded)
+		r->flags |= FLAG_RESPONDED;
+}
+
+#endif

@@ -1,0 +1,248 @@
+/* Values of the maps, and the scratch that a probe's programs hand on. */
+#ifndef OTEL_EBPF_TYPES_H
+#define OTEL_EBPF_TYPES_H
+
+#include "records.h"
+
+/* Unrolled, the loops would cost seconds of compile time. Kernels since 5.3 take them. */
+#define NO_UNROLL _Pragma("clang loop unroll(disable)")
+#define INLINE static inline __attribute__((always_inline))
+
+/* Kernel struct offsets, from BTF. -1: this kernel has no such member. */
+struct member_fields_offset {
+	s32 task_files;
+	s32 task_fsbase;
+	s32 task_tgid;
+	s32 task_pid;
+	s32 task_nsproxy;
+	s32 nsproxy_net_ns;
+	s32 net_ns_inum;
+	s32 files_fdt;
+	s32 fdtable_max_fds;
+	s32 fdtable_fd;
+	s32 file_private_data;
+	s32 socket_type;
+	s32 socket_file;
+	s32 socket_sk;
+	s32 sk_family;
+	s32 sk_daddr;
+	s32 sk_rcv_saddr;
+	s32 sk_dport;
+	s32 sk_num;
+	s32 sk_state;
+	s32 sk_v6_daddr;
+	s32 sk_v6_rcv_saddr;
+	s32 tcp_copied_seq;
+	s32 tcp_write_seq;
+	s32 unix_peer;
+	u32 ready;
+};
+
+enum filter { FILTER_PROCESSES = 1, FILTER_PORTS = 2 };
+
+struct trace_conf_t {
+	u64 uid;       /* next trace uid of this CPU; the CPU is in the top bits */
+	u64 socket_id; /* next socket id of this CPU */
+	u64 max_age;   /* ns after which a burst leaves with the next record */
+	u32 self_tgid; /* the agent, never traced */
+	u32 filter;    /* enum filter */
+	u32 capture;   /* payload bytes of one run, at most CAPTURE_MAX */
+	u32 pad;
+};
+
+struct trace_stats {
+	u64 counts[STAT_COUNT];
+};
+
+enum call {
+	CALL_WRITE = 1,
+	CALL_SENDTO = 2,
+	CALL_SENDMSG = 3,
+	CALL_SENDMMSG = 4,
+	CALL_WRITEV = 5,
+	CALL_READ = 6,
+	CALL_RECVFROM = 7,
+	CALL_RECVMSG = 8,
+	CALL_RECVMMSG = 9,
+	CALL_READV = 10,
+	CALL_SENDFILE = 11,
+	CALL_SPLICE = 12,
+	CALL_CONNECT = 13,
+	CALL_ACCEPT = 14,
+	CALL_DUP = 15,
+	CALL_SHUTDOWN = 16
+};
+
+struct data_args_t {
+	u64 ts;
+	u64 buf; /* buffer, or iovec, or mmsghdr array */
+	u64 count;
+	u64 generation; /* burst that holds the record made at entry */
+	u32 offset;     /* and where in it */
+	u32 iovcnt;     /* 0: buf is a plain buffer */
+	s32 fd;
+	s32 other_fd; /* splice's output */
+	u32 seq;      /* tcp_seq at entry */
+	u8 call;
+	u8 recorded; /* the entry made a record */
+	u8 before_direction; /* the run's state before it, to take it back */
+	u8 peek;
+	u32 before_captured;
+	u32 pad;
+};
+
+/* What socket is behind a descriptor. */
+struct socket_info_t {
+	u64 sk;
+	u64 socket_id;
+	u64 ts;
+};
+
+/* One socket, however many descriptors or processes share it. Key: struct sock *. */
+struct socket_state_t {
+	u64 socket_id;
+	u64 identity_a; /* addresses and ports, which tell a reused struct sock apart */
+	u64 identity_b;
+	u64 uid;        /* of the latest request on this socket */
+	u64 trace_key;  /* unit that carries that request */
+	u64 opener_key; /* goroutine that inherited in order to connect */
+	u64 last_key;   /* latest pid+fd seen */
+	u64 go_key;     /* entry of go_conn_map */
+	u64 context;    /* entry of go_context_map */
+	u64 ts;
+	u64 co_generation; /* burst that holds the record segments are added to */
+	u64 bytes[2];      /* moved so far in each direction */
+	u32 co_offset;
+	u32 captured; /* payload bytes taken of this run */
+	u32 refs;     /* descriptors that were used with it */
+	u32 netns;
+	u8 protocol;
+	u8 role;
+	u8 direction; /* of the current run; 0xff before the first */
+	u8 counted;   /* its request counts as open on trace_key */
+	u8 ignore;
+	u8 family;
+	u8 before_len; /* first bytes of the run, while it is too short to judge */
+	u8 is_request; /* the run is (part of) a request */
+	u64 before; /* those bytes, the first one lowest */
+	u16 local_port;
+	u16 peer_port;
+	u8 local_addr[16];
+	u8 peer_addr[16];
+};
+
+/* What a unit (thread or goroutine) carries. */
+struct trace_info_t {
+	u64 uid;
+	u64 socket_id;
+	u64 ts;
+	u64 goid;
+	u32 open;      /* requests it has read whose response has not begun */
+	u8 ambiguous;  /* more than one was open; until none is */
+	u8 loop;       /* this was so at some time */
+	u8 responded;  /* uid's response has begun */
+	u8 inherited;  /* taken over from an ancestor */
+};
+
+struct allow_port_bitmap {
+	u8 bits[8192];
+};
+
+struct proto_infer_cache_t {
+	u32 tgid;
+	u8 protocol;
+	u8 pad[3];
+};
+
+/* Runtime offsets of one process. Absent: not known yet, or not Go. */
+struct proc_info_t {
+	u64 allp;    /* address of runtime.allp, 0 when unknown */
+	u64 goidgen; /* address of runtime.sched.goidgen */
+	s32 tls_g;
+	s32 g_goid;
+	s32 g_parent_goid; /* -1 before Go 1.21 */
+	s32 p_goidcache;
+	s32 p_goidcacheend;
+	s32 sudog_g;
+	s32 hchan_qcount;
+	s32 hchan_buf;
+	s32 hchan_elemsize;
+	s32 hchan_recvx;
+	s32 hchan_recvq;
+	s32 pc_conn;
+	s32 pc_reqch;
+	s32 rc_treq; /* -1 where requestAndChan holds the request itself */
+	s32 rc_req;
+	s32 rc_ch;
+	s32 treq_ctx;
+	s32 request_ctx;
+	s32 conn_rwc;
+	s32 conn_cancel_ctx;
+	s32 conn_cur_req;
+	s32 response_req;
+	s32 fd_sysfd; /* within net.netFD */
+	u8 go;
+	u8 http1; /* the net/http offsets above are known */
+	u8 pad[2];
+};
+
+struct go_key {
+	u64 goid;
+	u64 tgid;
+};
+
+enum go_conn_kind { GO_CONN_SERVER = 1, GO_CONN_CLIENT = 2 };
+
+struct go_conn_t {
+	u64 receiver;
+	u32 kind;
+	u32 pad;
+};
+
+struct go_context_key {
+	u64 context;
+	u64 tgid;
+};
+
+struct go_context_t {
+	u64 sk;
+	u64 socket_id;
+	u64 conn;
+};
+
+#define BIRTH_PS 16
+
+/* Goroutine ids that had not been handed out when a request was read. */
+struct go_birth_t {
+	u64 goidgen;
+	u64 uid;
+	u64 from[BIRTH_PS];
+	u64 to[BIRTH_PS];
+};
+
+struct self_conn_t {
+	u8 addr[16];
+	u16 port;
+	u16 pad[3];
+};
+
+/* One operation on its way through the programs of __progs_jmp_tp_map. */
+struct op_t {
+	struct __socket_data rec;
+	u64 sk;
+	u64 buf;
+	u64 count;
+	u64 unit;
+	u64 parent_goid;
+	u32 iovcnt;
+	u32 mmsg;  /* messages that one call moved */
+	u32 limit; /* payload bytes that follow each other; 0: all */
+	u32 capture; /* payload bytes to take */
+	u32 before_captured;
+	u8 before_direction;
+	u8 at_entry; /* a send on its way in: its exit will confirm it */
+	u8 go;
+	u8 pad;
+};
+
+#endif

@@ -1,0 +1,52 @@
+/* Who is running: the goroutine of a Go program, else the thread. */
+#ifndef OTEL_EBPF_UNIT_H
+#define OTEL_EBPF_UNIT_H
+
+#include "socket.h"
+
+#define UNIT_GOROUTINE 0x80000000ULL
+
+INLINE u64 goroutine_unit(u32 tgid, u64 goid)
+{
+	return (u64)tgid << 32 | UNIT_GOROUTINE | (goid & 0x7fffffff);
+}
+
+INLINE u64 current_g(struct member_fields_offset *o, struct proc_info_t *pi)
+{
+	u64 task = bpf_get_current_task();
+	u64 fsbase = 0, g = 0;
+
+	READ_KERNEL(fsbase, task, o->task_fsbase);
+	READ_USER(g, fsbase, (s64)pi->tls_g);
+	return g;
+}
+
+/* Fills unit, goid and parent_goid. unit stays 0 where a Go thread runs no goroutine:
+ * what a runtime thread does belongs to no request. */
+INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
+{
+	struct __socket_data *r = &op->rec;
+	u32 tgid = r->tgid;
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+
+	op->unit = 0;
+	op->go = 0;
+	op->parent_goid = 0;
+	r->goid = 0;
+	if (!pi || !pi->go) {
+		op->unit = (u64)tgid << 32 | r->tid;
+		return;
+	}
+	op->go = 1;
+	r->flags |= FLAG_GO;
+	u64 g = current_g(o, pi);
+	if (!g)
+		return;
+	READ_USER(r->goid, g, pi->g_goid);
+	if (pi->g_parent_goid >= 0)
+		READ_USER(op->parent_goid, g, pi->g_parent_goid);
+	if (r->goid)
+		op->unit = goroutine_unit(tgid, r->goid);
+}
+
+#endif
