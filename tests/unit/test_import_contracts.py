@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LINT = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+_LINT: list[str | Path] = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
 
 
 @pytest.fixture

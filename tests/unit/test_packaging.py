@@ -69,6 +69,16 @@ def test_wheel_carries_every_bpf_source_unchanged(source: Path, wheel: Path) -> 
     assert any(name.startswith("shim/") for name in packed)
 
 
+def test_wheel_carries_every_module_and_table(source: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {
+            name.removeprefix("otel_ebpf/")
+            for name in archive.namelist()
+            if name.startswith("otel_ebpf/") and not name.startswith("otel_ebpf/_bpf/")
+        }
+    assert packed == set(_files(source / "otel_ebpf"))
+
+
 def test_wheel_never_asks_pypi_for_bcc(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
