@@ -29,6 +29,8 @@ _libc.syscall.restype = ctypes.c_long
 
 RETURN_ONE = bytes.fromhex("b7000000010000009500000000000000")
 """r0 = 1; exit. One, for zero would hide the event from other users of the tracepoint."""
+RETURN_ZERO = bytes.fromhex("b7000000000000009500000000000000")
+"""r0 = 0; exit. What fentry programs must return."""
 READ_KERNEL = bytes.fromhex(
     "bfa1000000000000"  # r1 = r10
     "07010000f8ffffff"  # r1 += -8
