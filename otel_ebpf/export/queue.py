@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -152,12 +153,12 @@ class ExportQueue:
 
     def flush(self, timeout: float) -> bool:
         """Have everything queued exported now; True when that was done in time."""
+        deadline = time.monotonic() + timeout
         with self._room:
             while self.pending:
                 self._wake.set()
-                done = self._done
-                if not self._room.wait_for(lambda seen=done: self._done != seen, timeout):
-                    return False
+                if not self._room.wait(max(0.0, deadline - time.monotonic())):
+                    return not self.pending
         return True
 
     def stats(self) -> dict[str, int]:

@@ -12,14 +12,13 @@ Original = tuple[str, int | None, str, str]
 _LONGEST = 1024
 
 
-def original_request(
-    header: Callable[[str], str | None], forwarded: str | None, forwarded_for: str | None
-) -> Original:
+def original_request(header: Callable[[str], str | None]) -> Original:
     """The request as the first proxy saw it, from the headers it left.
 
     ``header`` looks a header up by its lower-case name. ``Forwarded`` wins over the
     ``X-`` family. Names that hide the client (``unknown``, ``_hidden``) count as unsaid.
     """
+    forwarded = header("forwarded")
     if forwarded:
         first = forwarded[:_LONGEST].partition(",")[0]
         pairs: dict[str, str] = {}
@@ -29,7 +28,7 @@ def original_request(
                 pairs.setdefault(key.strip().lower(), value.strip().strip('"'))
         address, port = _client(pairs.get("for", ""))
         return address, port, _scheme(pairs.get("proto")), pairs.get("host", "")
-    address, port = _client(_first(forwarded_for))
+    address, port = _client(_first(header("x-forwarded-for")))
     scheme = _scheme(_first(header("x-forwarded-proto")))
     return address, port, scheme, _first(header("x-forwarded-host"))
 

@@ -8,9 +8,10 @@ from otel_ebpf.spans import semconv
 
 
 class HttpHead(Protocol):
-    """What is used of a parsed head. Header names are given in lower case."""
+    """What is used of a parsed head. ``lower`` is its bytes in lower case."""
 
     version: str
+    lower: bytes
 
     def header(self, name: str) -> str | None: ...
     def headers(self, name: str) -> list[str]: ...

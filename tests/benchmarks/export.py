@@ -13,11 +13,11 @@ import gc
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from otel_ebpf.correlation.model import CLIENT, SERVER, Endpoints, Exchange
 from otel_ebpf.export.otlp_encoding import SpanEncoder
 from otel_ebpf.metadata.process import Process
+from otel_ebpf.protocols.http1_head import HttpRequest, HttpResponse
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.clock import WallClock
 
@@ -38,19 +38,14 @@ PROCESS = Process(
 )
 
 
-class Head:
-    """A parsed head with its headers in a dictionary."""
-
-    def __init__(self, headers: dict[str, str], **fields: Any) -> None:
-        self._headers = headers
-        self.version = "1.1"
-        self.__dict__.update(fields)
-
-    def header(self, name: str) -> str | None:
-        return self._headers.get(name)
-
-    def headers(self, name: str) -> list[str]:
-        return [self._headers[name]] if name in self._headers else []
+REQUEST = (
+    b"GET %s HTTP/1.1\r\nHost: shop.local:8080\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n"
+    b"Accept: application/json\r\nAccept-Encoding: gzip\r\nConnection: keep-alive\r\n\r\n"
+)
+RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 512\r\n"
+    b"Date: Sun, 01 Jan 2023 00:00:00 GMT\r\n\r\n"
+)
 
 
 def exchanges(count: int) -> list[Exchange]:
@@ -59,11 +54,8 @@ def exchanges(count: int) -> list[Exchange]:
     for i in range(count):
         server = i % 2 == 0
         port = 40000 + i % 997
-        request = Head(
-            {"host": "shop.local:8080", "user-agent": "Mozilla/5.0 (X11; Linux x86_64)"},
-            method="GET",
-            target=f"/cart/{i}/items?page={i % 7}",
-        )
+        target = f"/cart/{i}/items?page={i % 7}"
+        request = HttpRequest("GET", target, "1.1", REQUEST % target.encode())
         ends = (8080, port) if server else (port, 9090)
         made.append(
             Exchange(
@@ -75,7 +67,7 @@ def exchanges(count: int) -> list[Exchange]:
                 start=1_000_000_000 + i * 1000,
                 end=1_000_500_000 + i * 1000,
                 request=request,
-                response=Head({}, status=200),
+                response=HttpResponse(200, "1.1", RESPONSE),
                 span_id=(i + 1).to_bytes(8, "big"),
                 trace_id=(i // 2 + 1).to_bytes(16, "big"),
                 parent_span_id=b"" if server else i.to_bytes(8, "big"),
