@@ -20,7 +20,7 @@ setup: ## set up .venv; .venv/bin/otel-ebpf is the command
 demo: setup ## trace three uninstrumented services and show their traces
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(AS_ROOT) examples/demo/run
 
-test: test-setup lint ## lint, types, import contracts, then every test
+test: test-setup lint collector-built ## lint, types, import contracts, then every test
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(BIN)/pytest
 
 lint: setup ## ruff, mypy --strict, import-linter
@@ -35,7 +35,7 @@ unit: test-setup ## the tests that need no root
 kernel: test-setup ## the tests that load programs into this kernel
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(BIN)/pytest -m kernel
 
-e2e: test-setup ## the tests with real services and a real Collector
+e2e: test-setup collector-built ## the tests with real services and a real Collector
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(BIN)/pytest -m e2e
 
 bench: setup ## measure overhead: untraced and traced, interleaved
@@ -53,6 +53,10 @@ wheel: setup ## build a wheel into dist/
 clean: ## remove what was built here, except .venv
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: test-setup
+.PHONY: test-setup collector-built
 test-setup:
 	@scripts/setup --tests
+
+# Before pytest, whose time limit on each test would count the build.
+collector-built:
+	@scripts/build-collector >/dev/null

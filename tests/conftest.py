@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 _TESTS = Path(__file__).parent
+_LAST = ("kernel", "e2e", "accuracy", "benchmarks")
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _PROG_LOAD = 5
 _TYPE_TRACEPOINT = 5
@@ -72,11 +73,15 @@ def kernel_refusal() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's folder says what it is: tests/kernel and tests/e2e need no mark of their own."""
     for item in items:
-        if not item.path.is_relative_to(_TESTS):
-            continue
-        folder = item.path.relative_to(_TESTS).parts[0]
-        if folder in {"kernel", "e2e"}:
-            item.add_marker(folder)
+        if _folder(item) in {"kernel", "e2e"}:
+            item.add_marker(_folder(item))
+    # What is quick and near the cause goes first.
+    items.sort(key=lambda item: _LAST.index(_folder(item)) if _folder(item) in _LAST else -1)
+
+
+def _folder(item: pytest.Item) -> str:
+    """The folder under tests/ that the test is in."""
+    return item.path.relative_to(_TESTS).parts[0] if item.path.is_relative_to(_TESTS) else ""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
