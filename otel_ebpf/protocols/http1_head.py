@@ -36,7 +36,15 @@ CUT_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?:[ \r][^\n]*)
 _METHOD_START = re.compile(_TOKEN + rb"(?: [^\x00\n]*)?\Z")
 KNOWN_METHOD = re.compile(rb"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH|CONNECT|TRACE) [/h*\w]")
 METHODS = {
-    name.encode(): name for name in ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"]
+    b"GET": "GET",
+    b"POST": "POST",
+    b"PUT": "PUT",
+    b"HEAD": "HEAD",
+    b"DELETE": "DELETE",
+    b"OPTIONS": "OPTIONS",
+    b"PATCH": "PATCH",
+    b"CONNECT": "CONNECT",
+    b"TRACE": "TRACE",
 }
 """The registered methods of RFC 9110 and RFC 5789."""
 _FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")
@@ -160,6 +168,8 @@ def could_start(kind: int, data: bytes | bytearray, strict: bool) -> bool:
         return True
     if kind == 2:
         return False
+    if PREFACE_LINE.startswith(data[: len(PREFACE_LINE)]):
+        return True
     if strict:
         word = bytes(data[:8]).partition(b" ")
         if word[1]:
