@@ -34,6 +34,7 @@ from otel_ebpf.events.frames import (
     MAX_PAYLOAD,
     PROCESS,
     STATS,
+    TWO_U64,
     U32,
     U64,
     VERSION,
@@ -112,7 +113,7 @@ class CaptureWriter:
 
     def clock(self, monotonic: int, epoch: int) -> None:
         """The same moment on both clocks, nanoseconds."""
-        self._frame(CLOCK, TWOU64.pack(monotonic, epoch))
+        self._frame(CLOCK, TWO_U64.pack(monotonic, epoch))
 
     def stats(self, fields: dict[str, Any]) -> None:
         """Counters, JSON-able."""
