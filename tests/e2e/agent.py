@@ -32,7 +32,10 @@ class AgentError(RuntimeError):
 
 
 def agent_command() -> list[str]:
-    """The installed command beside the running interpreter, else the module."""
+    """OTEL_EBPF_COMMAND, else the command beside the running interpreter, else the module."""
+    named = os.environ.get("OTEL_EBPF_COMMAND")
+    if named:
+        return named.split()
     installed = Path(sys.executable).parent / "otel-ebpf"
     if installed.exists():
         return [str(installed)]
@@ -40,8 +43,8 @@ def agent_command() -> list[str]:
 
 
 def agent_exists() -> bool:
-    """Whether this checkout has a command to run at all."""
-    return (ROOT / "otel_ebpf" / "cli.py").exists()
+    """Whether there is a command to run at all."""
+    return "OTEL_EBPF_COMMAND" in os.environ or (ROOT / "otel_ebpf" / "cli.py").exists()
 
 
 def parse_ledger(text: str) -> dict[str, int]:
