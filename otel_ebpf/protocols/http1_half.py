@@ -10,11 +10,11 @@ from .http1_head import (
     CUT_REQUEST_LINE,
     CUT_STATUS_LINE,
     KNOWN_METHOD,
-    LOOSE_REQUEST_LINE,
     PREFACE_LINE,
     REQUEST_LINE,
     STATUS_LINE,
     could_start,
+    loose_request_line,
     text,
 )
 
@@ -126,11 +126,13 @@ class Half:
                 return "bad"
             return None
         if self.kind != RESPONSE:
-            match = REQUEST_LINE.match(buffer) or LOOSE_REQUEST_LINE.match(buffer)
-            if match is not None:
-                method, target, minor = match.groups()
+            end = buffer.find(b"\n") + 1
+            match = REQUEST_LINE.match(buffer)
+            found = match.groups() if match else loose_request_line(bytes(buffer[:end]))
+            if found is not None:
+                method, target, minor = found
                 version = "1.0" if minor == b"0" else "1.1"
-                return StartLine(REQUEST, match.end(), version, text(method), text(target))
+                return StartLine(REQUEST, end, version, text(method), text(target))
             if buffer.startswith(PREFACE_LINE):
                 return "preface"
         if self.kind != REQUEST:

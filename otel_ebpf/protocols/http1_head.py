@@ -24,10 +24,6 @@ BAD_FRAMING = -4
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"
 REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/1\.([0-9])\r?\n")
 STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
-# Spaces in a target are wrong, but clients send them and servers answer.
-LOOSE_REQUEST_LINE = re.compile(
-    rb"([A-Z][A-Z_-]{2,31}) +([^\x00-\x20\x7f][^\x00\r\n]*?) +HTTP/1\.([0-9])[ \t]*\r?\n"
-)
 CUT_REQUEST_LINE = re.compile(
     rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+)(?: (?:H[TP/]{0,4}(?:1\.?([0-9])?\r?)?)?)?\Z"
 )
@@ -47,7 +43,6 @@ METHODS = {
     b"TRACE": "TRACE",
 }
 """The registered methods of RFC 9110 and RFC 5789."""
-_FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")
 PREFACE_LINE = b"PRI * HTTP/2.0\r\n"
 """First line of the HTTP/2 connection preface (RFC 9113, 3.4)."""
 
@@ -106,7 +101,8 @@ class _Head:
             end = head.find(b"\n", end + 1)
             if end < 0:
                 return None
-        return _FOLD.sub(b" ", head[start:end].strip(b" \t\r\n"))
+        # Not a regular expression: this must stay linear on kilobytes of spaces.
+        return b" ".join(part.strip(b" \t\r") for part in head[start:end].split(b"\n")).strip()
 
 
 class HttpRequest(_Head):
@@ -146,6 +142,21 @@ class HttpResponse(_Head):
 
     def __repr__(self) -> str:
         return f"HttpResponse({self.status}, {self.version!r})"
+
+
+def loose_request_line(line: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Method, target and minor version of a line whose target holds spaces.
+
+    Such a line is wrong, but clients send it and servers answer it.
+    """
+    method, _, rest = line.rstrip(b" \t\r\n").partition(b" ")
+    target, _, version = rest.rpartition(b" ")
+    target = target.strip(b" ")
+    if not (method.isalpha() and method.isupper() and len(method) <= 32) or not target:
+        return None
+    if len(version) != 8 or version[:7] != b"HTTP/1." or not version[7:].isdigit():
+        return None
+    return None if b"\0" in target or b"\r" in target else (method, target, version[7:])
 
 
 def head_end(data: bytes | bytearray, start: int) -> int:

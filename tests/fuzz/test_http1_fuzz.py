@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from otel_ebpf.protocols.base import Message
 from otel_ebpf.protocols.context import carried_context
-from otel_ebpf.protocols.http1 import MAX_HEAD, Http1Parser
+from otel_ebpf.protocols.http1 import Http1Parser
 from otel_ebpf.protocols.http1_body import MAX_LINE
+from otel_ebpf.protocols.http1_reader import MAX_HEAD
 
 PIECES = [
     b"GET / HTTP/1.1\r\n",
@@ -146,6 +147,27 @@ def test_hostile_streams_cost_bounded_memory_and_time(name: str, step: int) -> N
         assert memory(parser) <= MAX_HEAD + MAX_LINE + step
     # About a microsecond a call; a quadratic parser needs minutes.
     assert time.process_time() - before < 10
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET a" + b" " * 60_000 + b"x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: b" + b" " * 60_000 + b"\r\n c\r\nB: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: b" + b"\r\n c" * 12_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\ntraceparent: " + b"0" * 60_000 + b"\r\nb3:" + b"-" * 99 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: " + b"a, " * 20_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\n" + b"Content-Length: 1\r\n" * 3_000 + b"\r\n",
+    ],
+    ids=["target of spaces", "spaces before a fold", "folds", "context", "codings", "lengths"],
+)
+def test_a_hostile_head_is_read_in_linear_time(head: bytes) -> None:
+    before = time.process_time()
+    for message in Http1Parser().feed(0, head, len(head), 0, 0, None):
+        message.head.header("a")
+        message.head.header("b")
+        carried_context(message.head)
+    assert time.process_time() - before < 0.5
 
 
 def test_a_large_capture_of_small_messages_is_linear() -> None:

@@ -8,8 +8,9 @@ import random
 import pytest
 
 from otel_ebpf.protocols.base import EGRESS, REQUEST
-from otel_ebpf.protocols.http1 import MAX_HEAD, Http1Parser
+from otel_ebpf.protocols.http1 import Http1Parser
 from otel_ebpf.protocols.http1_connection import MAX_OUTSTANDING
+from otel_ebpf.protocols.http1_reader import MAX_HEAD
 from tests.unit.protocols.conversation import IN, OUT, Ear, Turn, brief, full
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"  # 28 bytes
@@ -77,6 +78,11 @@ CONVERSATIONS: dict[str, tuple[list[Turn], list[str], int]] = {
     "answered before the request ends": (
         [(IN, POST[:-5]), (OUT, OK), (IN, POST[-5:]), (IN, GET), (OUT, OK)],
         ["POST /p +44", "200 +40", "GET /a +28", "200 +40"],
+        0,
+    ),
+    "the first byte of a request read before the last response": (
+        [(IN, GET), (IN, GET2[:1]), (OUT, CHUNKED), (IN, GET2[1:]), (OUT, OK)],
+        ["GET /a +28", "200 +60", "GET /b +28", "200 +40"],
         0,
     ),
     "http/1.0 until close": ([(IN, GET), (OUT, TO_CLOSE)], ["GET /a +28", "200 +32 open"], 0),
