@@ -128,6 +128,11 @@ class ElfImage:
             )
             for s in elf.iter_segments()
         ]
+        loaded = [s.offset + s.filesz for s in self.segments if s.kind == "PT_LOAD"]
+        if max(loaded, default=0) > len(self.data):
+            raise self._error(
+                f"the file is cut short: {len(self.data)} bytes of at least {max(loaded)}"
+            )
         self.sections: dict[str, Section] = {}
         # Headers alone: building pyelftools' section objects would parse their bodies.
         names = elf["e_shstrndx"]

@@ -177,8 +177,8 @@ def name_from_command(
         name = _java(arguments)
     elif not language:
         name = _other(_base(exe), arguments)
-    if not name and not exe.startswith(_NAMELESS):
-        name = _base(exe)
-    if not _clean(name):
-        name = comm or (_base(argv[0]) if argv else "")
-    return _clean(name) or "unknown_service"
+    program = "" if exe.startswith(_NAMELESS) else _base(exe)
+    for candidate in (name, program, comm, _base(argv[0]) if argv else ""):
+        if clean := _clean(candidate):
+            return clean
+    return "unknown_service"
