@@ -1,0 +1,83 @@
+"""The record layout, as bpf/records.h has it. A test compares the two through DWARF."""
+
+from __future__ import annotations
+
+import struct
+
+RECORD_MEMBERS: tuple[tuple[str, str], ...] = (
+    # (member of struct __socket_data, struct format)
+    ("size", "H"),
+    ("type", "B"),
+    ("direction", "B"),
+    ("role", "B"),
+    ("protocol", "B"),
+    ("begins", "B"),
+    ("rule", "B"),
+    ("tgid", "I"),
+    ("tid", "I"),
+    ("ts", "Q"),
+    ("end_ts", "Q"),
+    ("socket_id", "Q"),
+    ("length", "Q"),
+    ("tcp_seq", "I"),
+    ("segments", "H"),
+    ("data_len", "H"),
+    ("uid", "Q"),
+    ("parent_uid", "Q"),
+    ("caller_uid", "Q"),
+    ("context_uid", "Q"),
+    ("goid", "Q"),
+    ("ref_ts", "Q"),
+    ("fd", "I"),
+    ("flags", "B"),
+    ("family", "B"),
+    ("tail_len", "B"),
+    ("syscall", "B"),
+    ("tail", "8s"),
+    ("netns", "I"),
+    ("local_port", "H"),
+    ("peer_port", "H"),
+    ("local_addr", "16s"),
+    ("peer_addr", "16s"),
+)
+
+BURST_MEMBERS: tuple[tuple[str, str], ...] = (
+    # (member of struct __socket_data_buffer, struct format); data follows
+    ("events_num", "I"),
+    ("len", "I"),
+    ("cpu", "I"),
+    ("pad", "I"),
+    ("seq", "Q"),
+    ("records", "Q"),
+    ("first_ts", "Q"),
+    ("generation", "Q"),
+)
+
+RECORD = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS))
+BURST = struct.Struct("<" + "".join(fmt for _, fmt in BURST_MEMBERS))
+
+ADDRESSES = struct.Struct("<IHH16s16s")
+"""netns, local port, peer port, local and peer address: the record's end."""
+ADDRESSES_AT = RECORD.size - ADDRESSES.size
+HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
+"""The record without its addresses, which are read once a connection."""
+
+# enum record_type
+VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR = range(9)
+# enum role
+ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER = range(3)
+# enum family
+FAMILY_NONE, FAMILY_IPV4, FAMILY_IPV6, FAMILY_UNIX = range(4)
+# enum begins
+NOTHING, REQUEST, RESPONSE, INTERIM, MAYBE = range(5)
+# enum parent_rule
+RULE_NONE, RULE_THREAD, RULE_SOLE, RULE_GOROUTINE, RULE_ANCESTOR, RULE_AMBIGUOUS = range(6)
+# enum record_flags
+FLAG_RUN_START = 1
+FLAG_RESPONDED = 2
+FLAG_GO = 4
+FLAG_CALLER = 8
+FLAG_CONTEXT = 16
+FLAG_DEFERRED = 32
+FLAG_GO_POOLED = 64
+FLAG_CALLER_PARENT = 128

@@ -1,0 +1,77 @@
+"""What user space writes into the configuration maps before any probe runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from otel_ebpf.errors import UsageError
+
+CAPTURE_DEFAULT = 1024
+CAPTURE_LIMIT = 4096
+
+MEMBERS = {
+    # member of struct member_fields_offset -> name in kernel_offsets()
+    "task_files": "task_struct.files",
+    "task_fsbase": "task_struct.thread.fsbase",
+    "task_tgid": "task_struct.tgid",
+    "task_pid": "task_struct.pid",
+    "task_nsproxy": "task_struct.nsproxy",
+    "nsproxy_net_ns": "nsproxy.net_ns",
+    "net_ns_inum": "net.ns.inum",
+    "files_fdt": "files_struct.fdt",
+    "fdtable_max_fds": "fdtable.max_fds",
+    "fdtable_fd": "fdtable.fd",
+    "file_private_data": "file.private_data",
+    "socket_type": "socket.type",
+    "socket_file": "socket.file",
+    "socket_sk": "socket.sk",
+    "sk_family": "sock_common.skc_family",
+    "sk_daddr": "sock_common.skc_daddr",
+    "sk_rcv_saddr": "sock_common.skc_rcv_saddr",
+    "sk_dport": "sock_common.skc_dport",
+    "sk_num": "sock_common.skc_num",
+    "sk_state": "sock_common.skc_state",
+    "sk_v6_daddr": "sock_common.skc_v6_daddr",
+    "sk_v6_rcv_saddr": "sock_common.skc_v6_rcv_saddr",
+    "tcp_copied_seq": "tcp_sock.copied_seq",
+    "tcp_write_seq": "tcp_sock.write_seq",
+    "unix_peer": "unix_sock.peer",
+}
+
+
+@dataclass(slots=True)
+class KernelConfig:
+    """Settings of the kernel half.
+
+    Attributes:
+        capture: payload bytes kept of each run of segments in one direction.
+        max_age_ns: age at which a burst leaves with the next record.
+        filter_processes: trace only processes of ``target_map``.
+        ports: (first, last) pairs; empty means every port.
+        protocols: DeepFlow's numbers of the protocols to follow.
+        max_sockets, max_traces: entries of the maps that grow with traffic.
+    """
+
+    capture: int = CAPTURE_DEFAULT
+    max_age_ns: int = 40_000_000
+    filter_processes: bool = False
+    ports: list[tuple[int, int]] = field(default_factory=list)
+    protocols: tuple[int, ...] = (20,)
+    max_sockets: int = 65536
+    max_traces: int = 65536
+
+    def __post_init__(self) -> None:
+        if not 64 <= self.capture <= CAPTURE_LIMIT:
+            raise UsageError(
+                f"a capture of {self.capture} bytes is out of range",
+                mend=f"choose 64 to {CAPTURE_LIMIT}",
+            )
+
+    @property
+    def filter(self) -> int:
+        """enum filter of the C side."""
+        return (1 if self.filter_processes else 0) | (2 if self.ports else 0)
+
+    def cflags(self) -> list[str]:
+        """Definitions for the compiler."""
+        return [f"-DMAX_SOCKETS={self.max_sockets}", f"-DMAX_TRACES={self.max_traces}"]

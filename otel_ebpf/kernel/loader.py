@@ -1,0 +1,268 @@
+"""Compiles, loads and attaches the kernel half. The only module that uses BCC."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes as ct
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from otel_ebpf.errors import KernelError
+from otel_ebpf.kernel.binding import import_bcc
+from otel_ebpf.kernel.btf import Btf
+from otel_ebpf.kernel.config import MEMBERS, KernelConfig
+from otel_ebpf.kernel.mounts import ensure_tracefs
+from otel_ebpf.kernel.offsets import kernel_offsets
+from otel_ebpf.kernel.paths import bpf_dir
+from otel_ebpf.kernel.plan import RAW_TRACEPOINT, TAIL_PROGRAMS, Probe, probe_plan
+from otel_ebpf.kernel.source import flatten
+
+_WARNINGS = ["-Wno-unused-function", "-Wno-macro-redefined", "-Wno-unknown-attributes"]
+_UID_SHIFT = 48
+
+STATS = (
+    "records",
+    "bursts",
+    "burst_lost",
+    "unknown_protocol",
+    "read_fault",
+    "socket_map_full",
+    "trace_map_full",
+    "args_map_full",
+    "coalesced",
+    "sends_taken_back",
+    "short_sends",
+    "port_refused",
+    "own_traffic",
+    "go_not_parked",
+    "go_disagree",
+    "go_stale_context",
+    "sockets_opened",
+    "sockets_closed",
+    "traces_opened",
+    "traces_closed",
+    "flushes",
+    "protocol_off",
+)
+"""Names of ``__trace_stats_map``'s counters, in enum stat's order."""
+
+
+@contextlib.contextmanager
+def _stderr_kept() -> Iterator[Callable[[], str]]:
+    """Catches what LLVM and the verifier write to descriptor 2; the text comes on call."""
+    with tempfile.TemporaryFile() as kept:
+        saved = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+
+        def text() -> str:
+            kept.seek(0)
+            return kept.read().decode(errors="replace")
+
+        try:
+            yield text
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+class Kernel:
+    """The loaded kernel half.
+
+    Args:
+        config: settings; see :class:`KernelConfig`.
+
+    Raises:
+        KernelError: a precondition is missing, the compiler or the verifier refused;
+            the message names the file, the line or the program, and the mend.
+    """
+
+    def __init__(self, config: KernelConfig) -> None:
+        self.config = config
+        tracefs = ensure_tracefs()
+        if not tracefs.present:
+            raise KernelError(
+                f"tracefs is not mounted and could not be: {tracefs.error}",
+                where=str(tracefs.target),
+                mend=tracefs.command,
+            )
+        self._tracefs = tracefs.target
+        offsets = kernel_offsets(Btf.load())
+        os.environ.setdefault("BCC_KERNEL_SOURCE", str(bpf_dir() / "shim"))
+        self._bcc = import_bcc()
+        self._bpf = self._compile(flatten(bpf_dir(), "main.c"))
+        self._functions: dict[str, Any] = {}
+        self.attached: list[Probe] = []
+        self.absent: list[Probe] = []
+        self._fill(offsets)
+
+    # -- start ------------------------------------------------------------------
+
+    def _compile(self, text: str) -> Any:
+        with _stderr_kept() as errors:
+            try:
+                return self._bcc.BPF(text=text, cflags=_WARNINGS + self.config.cflags())
+            except Exception as error:  # BCC raises bare Exception
+                said = errors().strip()
+                raise KernelError(
+                    f"the BPF programs do not compile: {error}\n{said[-2000:]}",
+                    where="bpf/main.c",
+                    mend="reinstall otel-ebpf; if it stays, report it with `otel-ebpf doctor`",
+                ) from None
+
+    def _load(self, name: str, kind: int) -> Any:
+        if name not in self._functions:
+            with _stderr_kept() as errors:
+                try:
+                    self._functions[name] = self._bpf.load_func(name, kind)
+                except Exception as error:
+                    said = errors().strip()
+                    raise KernelError(
+                        f"the kernel refused the program {name}: {error}\n{said[-1500:]}",
+                        where=f"bpf program {name}",
+                        mend="run `otel-ebpf doctor` as root to see what this kernel allows",
+                    ) from None
+        return self._functions[name]
+
+    def _each_cpu(self, table: str, make: Callable[[int, Any], None]) -> None:
+        """Writes one value per possible CPU into entry 0 of a per-CPU array."""
+        array = self._bpf[table]
+        values = array.Leaf()  # one for each possible CPU
+        for cpu in range(len(values)):
+            make(cpu, values[cpu])
+        array[ct.c_int(0)] = values
+
+    def _fill(self, offsets: dict[str, int]) -> None:
+        def members(_: int, value: Any) -> None:
+            for member, name in MEMBERS.items():
+                setattr(value, member, offsets[name])
+            value.ready = 1
+
+        def conf(cpu: int, value: Any) -> None:
+            # Unique over CPUs and over restarts of the agent within one capture.
+            value.uid = (cpu + 1 << _UID_SHIFT) + 1
+            value.socket_id = (cpu + 1 << _UID_SHIFT) + 1
+            value.max_age = self.config.max_age_ns
+            value.self_tgid = os.getpid()
+            value.filter = self.config.filter
+            value.capture = self.config.capture
+
+        self._each_cpu("__members_offset", members)
+        self._each_cpu("__trace_conf_map", conf)
+        protocols = self._bpf["__protocol_filter"]
+        for number in self.config.protocols:
+            protocols[ct.c_int(number)] = ct.c_uint32(1)
+        if self.config.ports:
+            bitmap = self._bpf["__allow_port_bitmap"]
+            value = bitmap.Leaf()
+            for first, last in self.config.ports:
+                for port in range(first, last + 1):
+                    value.bits[port >> 3] |= 1 << (port & 7)
+            bitmap[ct.c_int(0)] = value
+
+    def attach(self) -> None:
+        """Loads every program and attaches it as the plan says."""
+        bpf_class = self._bcc.BPF
+        jumps = self._bpf["__progs_jmp_tp_map"]
+        for index, name in enumerate(TAIL_PROGRAMS):
+            jumps[ct.c_int(index)] = ct.c_int(self._load(name, bpf_class.TRACEPOINT).fd)
+        for probe in probe_plan():
+            if probe.kind == RAW_TRACEPOINT:
+                self._load(probe.program, bpf_class.RAW_TRACEPOINT)
+                self._bpf.attach_raw_tracepoint(tp=probe.target, fn_name=probe.program)
+            else:
+                category, event = probe.target.split(":")
+                if not (self._tracefs / "events" / category / event).is_dir():
+                    if not probe.optional:
+                        raise KernelError(
+                            f"this kernel has no tracepoint {probe.target}",
+                            mend="use a kernel with CONFIG_FTRACE_SYSCALLS",
+                        )
+                    self.absent.append(probe)
+                    continue
+                self._load(probe.program, bpf_class.TRACEPOINT)
+                self._bpf.attach_tracepoint(tp=probe.target, fn_name=probe.program)
+            self.attached.append(probe)
+
+    # -- data -------------------------------------------------------------------
+
+    def open_bursts(
+        self, take: Callable[[int, bytes], None], lost: Callable[[int], None], pages: int
+    ) -> None:
+        """``take(cpu, burst)`` for each burst; ``lost(bursts)`` for refused ones."""
+
+        def on_burst(cpu: int, data: int, size: int) -> None:
+            take(cpu, ct.string_at(data, size))
+
+        self._bpf["__socket_data"].open_perf_buffer(on_burst, page_cnt=pages, lost_cb=lost)
+
+    def poll(self, timeout_ms: int) -> None:
+        """Waits for bursts and hands over those that are there."""
+        self._bpf.perf_buffer_poll(timeout=timeout_ms)
+
+    def drain(self) -> None:
+        """Hands over what is there, without waiting."""
+        self._bpf.perf_buffer_consume()
+
+    # -- maps -------------------------------------------------------------------
+
+    def table(self, name: str) -> Any:
+        """A map by its name, as BCC's table object."""
+        return self._bpf[name]
+
+    def stats(self) -> dict[str, int]:
+        """Sums over CPUs of ``__trace_stats_map``."""
+        values = self._bpf["__trace_stats_map"][ct.c_int(0)]
+        return {name: sum(value.counts[i] for value in values) for i, name in enumerate(STATS)}
+
+    def choose(self, pids: Iterable[int]) -> None:
+        """Adds processes to those that are traced."""
+        targets = self._bpf["target_map"]
+        for pid in pids:
+            targets[ct.c_uint32(pid)] = ct.c_uint32(1)
+
+    def set_process(self, pid: int, members: dict[str, int]) -> None:
+        """Fills ``proc_info_map`` for a process; members of ``struct proc_info_t``."""
+        table = self._bpf["proc_info_map"]
+        value = table.Leaf()
+        for name, number in members.items():
+            setattr(value, name, number)
+        table[ct.c_uint32(pid)] = value
+
+    def attach_uprobe(self, path: str, offset: int, program: str) -> None:
+        """Puts a uprobe at a file offset of a binary, for every process that maps it.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        function = self._load(program, self._bcc.BPF.KPROBE)
+        event = f"otel_ebpf_{program}_{offset:x}_{len(self._bpf.uprobe_fds)}".encode()
+        # Straight to the library: BCC's own way wants virtual addresses and opens the ELF.
+        with _stderr_kept() as errors:
+            fd = self._bcc.lib.bpf_attach_uprobe(
+                function.fd, 0, event, path.encode(), ct.c_uint64(offset), -1
+            )
+            if fd < 0:
+                raise KernelError(
+                    f"uprobe {program} refused: {errors().strip()[-300:]}",
+                    where=f"{path}+{offset:#x}",
+                    mend="see the uprobe line of `otel-ebpf doctor`",
+                )
+        self._bpf._add_uprobe_fd(event, fd)
+
+    def close(self) -> None:
+        """Detaches everything; nothing stays behind in the kernel."""
+        self._bpf.cleanup()
+
+
+def libraries_to_release() -> list[Path]:
+    """Libraries whose pages are not needed once the programs are loaded."""
+    names = ("libLLVM", "libclang", "libbcc.so")
+    found: dict[str, Path] = {}
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        path = line.split(maxsplit=5)[5:] or [""]
+        if any(name in path[0] for name in names):
+            found[path[0]] = Path(path[0])
+    return list(found.values())

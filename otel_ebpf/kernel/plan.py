@@ -1,0 +1,86 @@
+"""Which program goes to which attach point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TRACEPOINT = "tracepoint"
+RAW_TRACEPOINT = "raw_tracepoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One program at one attach point.
+
+    Attributes:
+        kind: ``TRACEPOINT`` or ``RAW_TRACEPOINT``.
+        target: ``category:event`` of a tracepoint, or a raw tracepoint's name.
+        program: the C function.
+        optional: kernels may lack it (a call that this architecture never had).
+    """
+
+    kind: str
+    target: str
+    program: str
+    optional: bool = False
+
+
+_PAIRS = (
+    "write",
+    "read",
+    "sendto",
+    "recvfrom",
+    "sendmsg",
+    "sendmmsg",
+    "recvmsg",
+    "recvmmsg",
+    "writev",
+    "readv",
+    "connect",
+)
+"""Calls whose entry and exit have programs named after them."""
+
+_SHARED = (
+    # call, entry program, exit program
+    ("accept", "enter_accept", "exit_accept", True),
+    ("accept4", "enter_accept", "exit_accept", False),
+    ("dup", "enter_dup", "exit_dup", False),
+    ("dup2", "enter_dup2", "exit_dup", True),
+    ("dup3", "enter_dup2", "exit_dup", False),
+    ("fcntl", "enter_fcntl", "exit_dup", False),
+    ("sendfile64", "enter_sendfile", "exit_sendfile", True),
+    ("splice", "enter_splice", "exit_splice", True),
+    ("close", "enter_close", None, False),
+    ("shutdown", "enter_shutdown", None, False),
+    ("getppid", "enter_getppid", None, False),
+    ("socket", None, "exit_socket", False),
+)
+
+TAIL_PROGRAMS = ("prog_data", "prog_go", "prog_output")
+"""Programs of ``__progs_jmp_tp_map``, by index."""
+
+
+def probe_plan() -> list[Probe]:
+    """Every probe of the socket half, in the order of attachment.
+
+    Exits come before entries: an exit without its entry does nothing, while an entry
+    without its exit would leave its arguments behind.
+    """
+    probes = [Probe(TRACEPOINT, f"syscalls:sys_exit_{name}", f"exit_{name}") for name in _PAIRS]
+    probes += [
+        Probe(TRACEPOINT, f"syscalls:sys_exit_{call}", leave, optional)
+        for call, _, leave, optional in _SHARED
+        if leave
+    ]
+    probes += [Probe(TRACEPOINT, f"syscalls:sys_enter_{name}", f"enter_{name}") for name in _PAIRS]
+    probes += [
+        Probe(TRACEPOINT, f"syscalls:sys_enter_{call}", enter, optional)
+        for call, enter, _, optional in _SHARED
+        if enter
+    ]
+    probes += [
+        Probe(RAW_TRACEPOINT, "sched_process_fork", "on_fork"),
+        Probe(RAW_TRACEPOINT, "sched_process_exec", "on_exec"),
+        Probe(RAW_TRACEPOINT, "sched_process_exit", "on_exit"),
+    ]
+    return probes
