@@ -99,9 +99,7 @@ class Orderer:
     def _correct_from_held(self, out: list[Record]) -> None:
         """A correction just behind the watermark still reaches its send."""
         sends = {(r.socket_id, r.ts): r for r in out}
-        self._held = [
-            r for r in self._held if not (r.type == CORRECTION and self._apply(r, sends))
-        ]
+        self._held = [r for r in self._held if not (r.type == CORRECTION and self._apply(r, sends))]
         if any(r.type == 1 and not r.length for r in out):
             out[:] = [r for r in out if r.length or r.type != 1]
 

@@ -1,0 +1,38 @@
+"""Addresses of records as text."""
+
+from __future__ import annotations
+
+import socket
+
+from otel_ebpf.correlation.model import Endpoints
+from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import FAMILY_IPV4, FAMILY_IPV6
+
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def _text(family: int, address: bytes) -> str:
+    if family == FAMILY_IPV4:
+        return socket.inet_ntop(socket.AF_INET, address[:4])
+    if address.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, address[12:])
+    return socket.inet_ntop(socket.AF_INET6, address)
+
+
+def endpoints(record: Record) -> Endpoints:
+    """Both ends of the record's connection; v4-mapped addresses as IPv4."""
+    if record.family not in (FAMILY_IPV4, FAMILY_IPV6):
+        return Endpoints("unix", "", 0, "", 0)
+    _, local_port, peer_port, local, peer = record.addresses()
+    here, there = _text(record.family, local), _text(record.family, peer)
+    family = "ipv6" if ":" in here or ":" in there else "ipv4"
+    return Endpoints(family, here, local_port, there, peer_port)
+
+
+def same_host(ends: Endpoints) -> bool:
+    """Whether the peer is certainly on this host: loopback, or the local address itself."""
+    return (
+        ends.peer_address == ends.local_address
+        or ends.peer_address.startswith("127.")
+        or ends.peer_address == "::1"
+    )

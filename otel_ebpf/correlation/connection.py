@@ -1,0 +1,219 @@
+"""One connection: its parser, and the pairing of requests with responses."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from otel_ebpf.correlation.addresses import endpoints, same_host
+from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.model import CLIENT, SERVER
+from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import MAYBE, REQUEST, RESPONSE, ROLE_CLIENT
+from otel_ebpf.protocols import base
+from otel_ebpf.protocols.base import Message, Parser
+from otel_ebpf.protocols.registry import Descriptor
+
+if TYPE_CHECKING:
+    from otel_ebpf.correlation.correlator import Correlator
+
+MAX_OUTSTANDING = 4096
+"""Requests without a response on one connection; above it the oldest are given up."""
+MAX_UNKNOWN = 16
+"""Segments kept while the protocol is not clear (the kernel judges by 8 bytes)."""
+
+ERRNO = {
+    32: "broken_pipe",
+    101: "network_unreachable",
+    103: "connection_aborted",
+    104: "connection_reset",
+    110: "timeout",
+    111: "connection_refused",
+    113: "host_unreachable",
+}
+"""errno -> ``error.type``."""
+
+
+class Connection:
+    """State of one socket, from its first record to its close.
+
+    Attributes:
+        socket_id: the kernel's number.
+        pid: process that used it last.
+        ends: addresses and ports.
+        local_peer: the peer is certainly on this host.
+    """
+
+    __slots__ = (
+        "begun",
+        "descriptor",
+        "ended",
+        "ends",
+        "last_ts",
+        "local_peer",
+        "outstanding",
+        "parser",
+        "pid",
+        "protocol",
+        "request",
+        "response",
+        "socket_id",
+        "unknown",
+    )
+
+    def __init__(self, record: Record) -> None:
+        self.socket_id = record.socket_id
+        self.pid = record.tgid
+        self.ends = endpoints(record)
+        self.local_peer = same_host(self.ends)
+        self.parser: Parser | None = None
+        self.descriptor: Descriptor | None = None
+        self.protocol = ""
+        self.begun: list[Record | None] = [None, None]
+        """By direction: the latest record with which a request or response began."""
+        self.outstanding: deque[Live] = deque()
+        self.request: Message | None = None
+        self.response: Message | None = None
+        self.unknown: list[Record] = []
+        self.ended = False
+        self.last_ts = record.ts
+
+    def speak(self, descriptor: Descriptor) -> None:
+        """The kernel has recognised the protocol."""
+        self.descriptor = descriptor
+        self.protocol = descriptor.name
+        self.parser = descriptor.parser()
+
+    def segment(self, record: Record, owner: Correlator) -> None:
+        """Takes one data record."""
+        self.last_ts = record.ts
+        if self.ended:
+            owner.counts["segments_after_end"] += 1
+            return
+        parser = self.parser
+        if parser is None:
+            if record.begins == MAYBE and len(self.unknown) < MAX_UNKNOWN:
+                self.unknown.append(record)
+            return
+        if self.unknown:
+            early, self.unknown = self.unknown, []
+            for before in early:
+                if before.direction == record.direction:
+                    self._parse(before, owner)
+        self._parse(record, owner)
+
+    def _parse(self, record: Record, owner: Correlator) -> None:
+        if record.begins == REQUEST or record.begins == RESPONSE:
+            self.begun[record.direction] = record
+        assert self.parser is not None
+        for message in self.parser.feed(
+            record.direction,
+            record.data,
+            record.length,
+            record.ts,
+            record.end_ts,
+            record,
+        ):
+            self.take(message, owner)
+
+    def take(self, message: Message, owner: Correlator) -> None:
+        """A message begins or completes."""
+        if message.kind == base.REQUEST:
+            if message is not self.request:
+                self.request = message
+                self._begin(message, owner)
+            return
+        if message.interim:
+            return
+        if message is not self.response:
+            for exchange in self.outstanding:
+                if exchange.response_message is None:
+                    break
+            else:
+                owner.counts["responses_without_request"] += 1
+                return
+            self.response = message
+            exchange.response_message = message
+            exchange.response = message.head
+            owner.answered(exchange, self._mark(message))
+        if message.complete:
+            self._complete(message, owner)
+
+    def _mark(self, message: Message) -> Record:
+        """The record that says who and why: where the kernel saw the message begin."""
+        first: Record = message.token
+        if first.begins == REQUEST or first.begins == RESPONSE:
+            return first
+        begun = self.begun[message.direction]
+        # A first byte read alone is judged with the rest, one record later.
+        return begun if begun is not None and begun.ts >= first.ts else first
+
+    def _begin(self, message: Message, owner: Correlator) -> None:
+        first: Record = message.token
+        mark = self._mark(message)
+        kind = SERVER if message.direction == base.INGRESS else CLIENT
+        x = Live(kind, self.protocol, mark.tgid, mark.tid, self.ends, message, owner.ids.span())
+        self.pid = mark.tgid
+        # Requests behind the first of a segment have no number of their own.
+        if message.offset == 0 and mark.begins == REQUEST:
+            x.uid = mark.uid
+        ends = self.ends
+        if ends.family != "unix":
+            seq = (first.tcp_seq + message.offset) & 0xFFFFFFFF
+            x.key = (
+                (ends.peer_address, ends.peer_port, seq)
+                if kind == SERVER
+                else (ends.local_address, ends.local_port, seq)
+            )
+        self.outstanding.append(x)
+        if len(self.outstanding) > MAX_OUTSTANDING:
+            owner.counts["requests_given_up"] += 1
+            oldest = self.outstanding.popleft()
+            oldest.error = "no_response"
+            owner.finished(oldest)
+        owner.asked(x, mark, self)
+
+    def _complete(self, message: Message, owner: Correlator) -> None:
+        outstanding = self.outstanding
+        if outstanding and outstanding[0].response_message is message:
+            x = outstanding.popleft()
+        else:
+            for x in outstanding:
+                if x.response_message is message:
+                    outstanding.remove(x)
+                    break
+            else:
+                return
+        request = x.request_message
+        x.end = message.end
+        x.error = message.error
+        x.request_truncated = request.truncated
+        x.response_truncated = message.truncated
+        x.request_size = request.length
+        x.response_size = message.length
+        owner.finished(x)
+
+    def end(self, ts: int, error: str | None, owner: Correlator) -> None:
+        """No more bytes will come; what is open ends here."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.parser is not None:
+            for message in self.parser.close(ts, error):
+                self.take(message, owner)
+        if self.unknown:
+            owner.counts["segments_never_understood"] += len(self.unknown)
+            self.unknown = []
+        while self.outstanding:
+            x = self.outstanding.popleft()
+            x.end = max(ts, x.start)
+            x.error = error or "connection_closed"
+            x.request_size = x.request_message.length
+            owner.finished(x)
+
+    def half_close(self, record: Record, owner: Correlator) -> None:
+        """One side has said its last. That ends the conversation if it is the side
+        that answers."""
+        answering = base.INGRESS if record.role == ROLE_CLIENT else base.EGRESS
+        if record.direction == answering:
+            self.end(record.ts, None, owner)

@@ -1,0 +1,213 @@
+"""Records in, finished exchanges with ids and parents out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+
+from otel_ebpf.correlation.assembly import Assembly
+from otel_ebpf.correlation.connection import ERRNO, Connection
+from otel_ebpf.correlation.ids import Ids
+from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.model import SERVER, Exchange
+from otel_ebpf.correlation.parents import Parents
+from otel_ebpf.events import layout
+from otel_ebpf.events.decode import Record
+from otel_ebpf.protocols import registry
+
+SETTLE = 100_000_000
+"""Nanoseconds after a response for which the other side's view of it is waited for."""
+MAX_CONNECTIONS = 131_072
+IDLE = 3_600_000_000_000
+"""Nanoseconds after which a silent connection is forgotten (its close went unseen)."""
+
+
+class Correlator:
+    """The stage between records and spans. No threads, sockets or clocks inside.
+
+    Args:
+        ids: source of span and trace ids.
+
+    Attributes:
+        counts: everything that was not turned into a span or a parent, by reason.
+    """
+
+    def __init__(self, ids: Ids | None = None) -> None:
+        self.ids = ids or Ids()
+        self.counts: Counter[str] = Counter()
+        self.assembly = Assembly(self.ids, self.counts)
+        self.parents = Parents(self.assembly, self.counts)
+        self._connections: dict[int, Connection] = {}
+        self._of_process: defaultdict[int, set[int]] = defaultdict(set)
+        self._waiting: dict[tuple[str, int, int], Live] = {}
+        """One side's view of a request, until the other side's comes."""
+        self._settling: deque[tuple[int, Live]] = deque()
+        self._now = 0
+
+    def feed(self, records: Iterable[Record]) -> list[Exchange]:
+        """Takes records in the order of time; returns what is finished and decided."""
+        connections = self._connections
+        data = layout.DATA
+        for record in records:
+            self._now = record.ts
+            if record.type != data:
+                self._other(record)
+                continue
+            connection = connections.get(record.socket_id)
+            if connection is None:
+                connection = self._open(record)
+            if connection.parser is None and record.protocol:
+                descriptor = registry.by_number.get(record.protocol)
+                if descriptor is None:
+                    self.counts["segments_of_unknown_protocol"] += 1
+                    continue
+                connection.speak(descriptor)
+            connection.segment(record, self)
+        return self._take()
+
+    def tick(self, now: int) -> list[Exchange]:
+        """Time has come to ``now`` (ns, CLOCK_MONOTONIC); all older records were fed."""
+        self._now = now
+        settling = self._settling
+        while settling and settling[0][0] <= now:
+            _, x = settling.popleft()
+            self._give_up_waiting(x)
+        self.assembly.tick(now)
+        self.parents.tick(now)
+        return self._take()
+
+    def flush(self) -> list[Exchange]:
+        """The end: everything that can be decided is, as it stands.
+
+        Exchanges still in flight are not finished and are only counted.
+        """
+        for _, x in self._settling:
+            self._give_up_waiting(x)
+        self._settling.clear()
+        for connection in list(self._connections.values()):
+            self.counts["requests_in_flight_at_end"] += len(connection.outstanding)
+        self.assembly.flush()
+        return self._take()
+
+    def go_process(self, pid: int) -> None:
+        """``pid`` is a Go program: its threads carry nothing."""
+        self.parents.go.add(pid)
+
+    def stats(self) -> dict[str, int]:
+        """Counters for the ledger, and what is held."""
+        return {
+            **self.counts,
+            "connections": len(self._connections),
+            "waiting_for_parents": self.assembly.waiting,
+        }
+
+    # -- called by connections ---------------------------------------------------
+
+    def asked(self, x: Live, record: Record, connection: Connection) -> None:
+        """A request begins."""
+        self.counts["requests"] += 1
+        descriptor = connection.descriptor
+        if descriptor is not None and descriptor.carried_context is not None:
+            x.carried = descriptor.carried_context(x.request)
+        if x.kind == SERVER:
+            self.parents.opened(x)
+            client = self._waiting.pop(x.key, None) if x.key else None
+            if client is not None and client.kind != SERVER:
+                self.parents.joined(x, client)
+            elif x.key is not None and connection.local_peer:
+                self._waiting[x.key] = x
+            else:
+                self.parents.alone(x)
+            return
+        self.parents.written(x, record)
+        if x.key is not None:
+            server = self._waiting.pop(x.key, None)
+            if server is not None and server.kind == SERVER:
+                self.parents.joined(server, x)
+            else:
+                self._waiting[x.key] = x
+
+    def answered(self, x: Live, record: Record) -> None:
+        """Its response begins."""
+        if x.kind != SERVER:
+            self.parents.answered(x, record)
+
+    def finished(self, x: Live) -> None:
+        """It is over."""
+        self.counts["exchanges"] += 1
+        if x.kind != SERVER:
+            self.parents.unanswered(x)
+        if x.key is not None and self._waiting.get(x.key) is x:
+            self._settling.append((self._now + SETTLE, x))
+        self.assembly.finished(x, self._now)
+
+    # -- inside ----------------------------------------------------------------------
+
+    def _take(self) -> list[Exchange]:
+        out = self.assembly.out
+        if not out:
+            return []
+        self.assembly.out = []
+        for x in out:
+            if x.kind == SERVER:
+                self.parents.left(x, self._now)
+        return list(out)
+
+    def _give_up_waiting(self, x: Live) -> None:
+        if x.key is not None and self._waiting.get(x.key) is x:
+            del self._waiting[x.key]
+        if x.kind == SERVER:
+            self.parents.alone(x)
+
+    def _open(self, record: Record) -> Connection:
+        connection = Connection(record)
+        self._connections[record.socket_id] = connection
+        self._of_process[record.tgid].add(record.socket_id)
+        if len(self._connections) > MAX_CONNECTIONS:
+            self._forget_oldest()
+        return connection
+
+    def _forget_oldest(self) -> None:
+        socket_id = next(iter(self._connections))
+        self.counts["connections_forgotten"] += 1
+        self._close(socket_id, self._now, None)
+
+    def _close(self, socket_id: int, ts: int, error: str | None) -> None:
+        connection = self._connections.pop(socket_id, None)
+        if connection is None:
+            return
+        connection.end(ts, error, self)
+        for pid in {connection.pid}:
+            known = self._of_process.get(pid)
+            if known is not None:
+                known.discard(socket_id)
+                if not known:
+                    del self._of_process[pid]
+
+    def _other(self, record: Record) -> None:
+        kind = record.type
+        if kind == layout.CLOSE:
+            self._close(record.socket_id, record.ts, None)
+        elif kind == layout.EOF:
+            connection = self._connections.get(record.socket_id)
+            if connection is not None:
+                connection.half_close(record, self)
+        elif kind == layout.ERROR:
+            connection = self._connections.get(record.socket_id)
+            if connection is not None:
+                connection.end(record.ts, ERRNO.get(record.length, "socket_error"), self)
+        elif kind == layout.CORRECTION:
+            self._missing(record)
+        elif kind == layout.EXIT:
+            for socket_id in list(self._of_process.get(record.tgid, ())):
+                self._close(socket_id, record.ts, None)
+            self._of_process.pop(record.tgid, None)
+            self.parents.go.discard(record.tgid)
+
+    def _missing(self, record: Record) -> None:
+        """A send moved less than was told, and that was parsed already."""
+        self.counts["late_corrections"] += 1
+        connection = self._connections.get(record.socket_id)
+        if connection is not None and connection.parser is not None:
+            for message in connection.parser.gap(record.direction, record.ts):
+                connection.take(message, self)

@@ -1,0 +1,117 @@
+"""An exchange while it is being put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otel_ebpf.correlation.model import Endpoints, Exchange
+from otel_ebpf.protocols.base import Message
+
+
+class Done:
+    """What is kept of an exchange that has left, for children that bind late."""
+
+    __slots__ = (
+        "end",
+        "finished",
+        "pid",
+        "sampled",
+        "settled",
+        "span_id",
+        "trace_id",
+        "trace_state",
+    )
+
+    def __init__(self, x: Live) -> None:
+        self.pid = x.pid
+        self.end = x.end
+        self.span_id = x.span_id
+        self.trace_id = x.trace_id
+        self.trace_state = x.trace_state
+        self.sampled = x.sampled
+        self.finished = True
+        self.settled = True
+
+
+class Live(Exchange):
+    """An :class:`Exchange` with what the correlator needs until it leaves.
+
+    Attributes:
+        uid: the kernel's number of the request; 0 where it began inside a segment.
+        parent: the exchange that caused this one, once known.
+        settled: the parent (or its absence) is final.
+        finished: the response has ended, or never will come.
+        waiters: finished exchanges that wait for this one to settle.
+        followers: server exchanges that wait for this client one's verdict.
+        carried: trace context found in the request, or None.
+        passed_on: the request carries the context with which its cause arrived.
+        candidate: (uid, rule) found when the request was written, to be confirmed.
+        writer: goroutine that wrote the request.
+        key: same-host key, see docs/correlation.md.
+        left: it has been handed on.
+    """
+
+    __slots__ = (
+        "candidate",
+        "carried",
+        "finished",
+        "followers",
+        "key",
+        "left",
+        "parent",
+        "passed_on",
+        "request_message",
+        "response_message",
+        "settled",
+        "uid",
+        "waiters",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        kind: int,
+        protocol: str,
+        pid: int,
+        tid: int,
+        endpoints: Endpoints,
+        message: Message,
+        span_id: bytes,
+    ) -> None:
+        self.kind = kind
+        self.protocol = protocol
+        self.pid = pid
+        self.tid = tid
+        self.endpoints = endpoints
+        self.start = message.start
+        self.end = message.start
+        self.request = message.head
+        self.response = None
+        self.span_id = span_id
+        self.trace_id = b""
+        self.parent_span_id = b""
+        self.trace_state = ""
+        self.parent_remote = False
+        self.sampled = True
+        self.rule = ""
+        self.error = None
+        self.request_truncated = message.truncated
+        self.response_truncated = False
+        self.request_size = 0
+        self.response_size = 0
+        self.process = None
+        self.notes = {}
+        self.request_message = message
+        self.response_message: Message | None = None
+        self.uid = 0
+        self.parent: Live | Done | None = None
+        self.settled = False
+        self.finished = False
+        self.left = False
+        self.waiters: list[Live] | None = None
+        self.followers: list[Live] | None = None
+        self.carried: Any = None
+        self.passed_on = False
+        self.candidate: tuple[int, int] | None = None
+        self.writer = 0
+        self.key: tuple[str, int, int] | None = None

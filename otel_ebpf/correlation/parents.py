@@ -1,0 +1,199 @@
+"""The correlation rules: which exchange caused which. docs/correlation.md tells them."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from otel_ebpf.correlation.assembly import Assembly
+from otel_ebpf.correlation.live import Done, Live
+from otel_ebpf.correlation.model import SERVER
+from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import (
+    FLAG_CALLER_PARENT,
+    FLAG_GO,
+    FLAG_GO_POOLED,
+    RULE_AMBIGUOUS,
+    RULE_ANCESTOR,
+    RULE_GOROUTINE,
+    RULE_SOLE,
+    RULE_THREAD,
+)
+
+RULES = {
+    RULE_THREAD: "thread",
+    RULE_SOLE: "sole_in_flight",
+    RULE_GOROUTINE: "goroutine",
+    RULE_ANCESTOR: "ancestor",
+}
+CALLER = "go.caller"
+CALLER_PARENT = "go.caller_ancestor"
+CONTEXT = "go.context"
+BOTH = "go.caller+context"
+SAME_HOST = "same_host"
+
+KEEP_DONE = 10_000_000_000
+"""Nanoseconds for which an exchange that has left can still become a parent."""
+MAX_DONE = 50_000
+
+
+class Parents:
+    """Finds, checks and settles parents.
+
+    Args:
+        assembly: is told when an exchange's parent is final.
+        counts: reasons why a parent is absent.
+    """
+
+    def __init__(self, assembly: Assembly, counts: Counter[str]) -> None:
+        self._assembly = assembly
+        self._counts = counts
+        self._requests: dict[int, Live | Done] = {}
+        self._done: deque[tuple[int, int]] = deque()
+        self.go: set[int] = set()
+        """Processes known to be Go programs."""
+
+    # -- requests that can be parents --------------------------------------------
+
+    def opened(self, x: Live) -> None:
+        """A server exchange begins."""
+        if x.uid:
+            self._requests[x.uid] = x
+
+    def left(self, x: Live, now: int) -> None:
+        """A server exchange has been handed on; a short memory of it stays."""
+        if x.uid and self._requests.get(x.uid) is x:
+            self._requests[x.uid] = Done(x)
+            self._done.append((now + KEEP_DONE, x.uid))
+
+    def tick(self, now: int) -> None:
+        """Forgets what is too old or too much."""
+        done = self._done
+        while done and (done[0][0] <= now or len(done) > MAX_DONE):
+            _, uid = done.popleft()
+            self._requests.pop(uid, None)
+
+    # -- client requests -----------------------------------------------------------
+
+    def written(self, x: Live, record: Record) -> None:
+        """A client request was written: what the writing unit tells (rules 2 to 4, 6)."""
+        rule = record.rule
+        x.writer = record.goid
+        if record.flags & FLAG_GO:
+            if rule == RULE_GOROUTINE:
+                self.bind(x, record.parent_uid, RULES[rule])
+            elif rule == RULE_ANCESTOR:
+                # A connection dialled for one request may serve another: who reads the
+                # response will tell.
+                x.candidate = (record.parent_uid, rule)
+            return
+        if x.pid in self.go:
+            # Not recognised as Go yet when this was recorded: the thread says nothing.
+            self._abstain(x, "go_not_ready")
+        elif rule in (RULE_THREAD, RULE_SOLE):
+            self.bind(x, record.parent_uid, RULES[rule])
+        elif rule == RULE_AMBIGUOUS:
+            self._abstain(x, "ambiguous_thread")
+        else:
+            self._assembly_settle(x)
+
+    def answered(self, x: Live, record: Record) -> None:
+        """The response began to arrive: Go's witnesses (rule 5), or the end of waiting."""
+        if x.settled:
+            return
+        caller, context = record.caller_uid, record.context_uid
+        if record.flags & FLAG_GO_POOLED:
+            if caller and context and caller != context:
+                self._abstain(x, "witnesses_disagree")
+            elif context:
+                self.bind(x, context, BOTH if caller else CONTEXT)
+            elif caller:
+                inherited = record.flags & FLAG_CALLER_PARENT
+                self.bind(x, caller, CALLER_PARENT if inherited else CALLER)
+            else:
+                self._abstain(x, "no_witness")
+        elif x.candidate and record.goid == x.writer:
+            # Written and read by one goroutine: no pool in between.
+            self.bind(x, x.candidate[0], RULES[x.candidate[1]])
+        elif x.candidate:
+            self._abstain(x, "unconfirmed_ancestor")
+        else:
+            self._assembly_settle(x)
+
+    def unanswered(self, x: Live) -> None:
+        """It ended without a response."""
+        if not x.settled:
+            self._abstain(x, "unanswered")
+
+    def bind(self, x: Live, uid: int, rule: str) -> None:
+        """Makes the request ``uid`` the parent, if it can be."""
+        parent = self._requests.get(uid)
+        if parent is None:
+            self._abstain(x, "parent_not_seen")
+        elif parent.pid != x.pid:
+            self._abstain(x, "parent_of_other_process")
+        elif parent.finished and parent.end < x.start:
+            self._abstain(x, "parent_was_over")
+        else:
+            x.parent = parent
+            x.parent_span_id = parent.span_id
+            x.rule = rule
+            self._assembly_settle(x)
+
+    def _abstain(self, x: Live, reason: str) -> None:
+        self._counts["no_parent." + reason] += 1
+        self._assembly_settle(x)
+
+    # -- carried contexts, and the verdict -------------------------------------------
+
+    def carried(self, x: Live) -> None:
+        """Gives ``x`` the parent that its message names (rule 1)."""
+        c = x.carried
+        x.sampled = c.sampled
+        if not c.trace_id:  # only a decision not to sample
+            return
+        x.parent = None
+        x.parent_span_id = c.span_id
+        x.trace_id = c.trace_id
+        x.trace_state = c.trace_state
+        x.parent_remote = True
+        x.rule = c.source
+
+    def _assembly_settle(self, x: Live) -> None:
+        if x.carried is not None and x.kind != SERVER:
+            parent = x.parent
+            before = parent.carried if isinstance(parent, Live) else None
+            if before is not None and before.span_id == x.carried.span_id and before.span_id:
+                x.passed_on = True  # the program only forwards the header it was sent
+            else:
+                self.carried(x)
+        followers, x.followers = x.followers, None
+        self._assembly.settle(x)
+        for server in followers or ():
+            self.joined(server, x)
+
+    def joined(self, server: Live, client: Live) -> None:
+        """Two views of one request (rule 7): ``client``'s record names ``server``'s parent."""
+        if server.settled:
+            return
+        if server.carried is not None and server.carried.trace_id:
+            if not client.settled:
+                if client.followers is None:
+                    client.followers = []
+                client.followers.append(server)
+                return
+            if not client.passed_on:
+                self.carried(server)
+                self._assembly.settle(server)
+                return
+        server.parent = client
+        server.parent_span_id = client.span_id
+        server.rule = SAME_HOST
+        self._assembly.settle(server)
+
+    def alone(self, server: Live) -> None:
+        """No client's view of this request exists here: what it carries, or a root."""
+        if server.settled:
+            return
+        if server.carried is not None:
+            self.carried(server)
+        self._assembly.settle(server)
