@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -58,32 +59,48 @@ class ConsoleExporter(Counters):
         self._traces: OrderedDict[bytes, _Trace] = OrderedDict()
         self._held = 0
         self._failed = False
+        self._printing = threading.Lock()
 
     def export(self, spans: Sequence[Span]) -> Result:
-        """Take the spans and print the traces that are ready."""
+        """Take the spans and print the traces that are ready. They count when printed."""
         if self._failed:
             return self.count(Result(dropped={"output_failed": len(spans)}))
-        now = self._monotonic()
-        for span in spans:
-            trace = self._traces.get(span.trace_id)
-            if trace is None:
-                trace = self._traces[span.trace_id] = _Trace(now)
-            trace.spans.append(span)
-            trace.last = now
-            trace.has_root |= not span.parent_span_id or span.parent_remote
-        self._held += len(spans)
-        result = self.count(Result(exported=len(spans)))
-        self._print_ready(now)
-        return result
+        with self._printing:
+            now = self._monotonic()
+            for span in spans:
+                trace = self._traces.get(span.trace_id)
+                if trace is None:
+                    trace = self._traces[span.trace_id] = _Trace(now)
+                trace.spans.append(span)
+                trace.last = now
+                trace.has_root |= not span.parent_span_id or span.parent_remote
+            self._held += len(spans)
+            self._print_ready(now)
+        return Result(exported=len(spans))
 
     def tick(self) -> None:
         """Print the traces that have come to rest."""
         if self._traces:
-            self._print_ready(self._monotonic())
+            with self._printing:
+                self._print_ready(self._monotonic())
 
     def shutdown(self) -> None:
-        """Print everything that is left."""
-        self._print_ready(float("inf"))
+        """Print everything that is left, unless the reader has stopped reading."""
+        if not self._printing.acquire(timeout=1.0):
+            self.count(Result(dropped={"shutdown": self._held}))
+            self._held = 0
+            return
+        try:
+            self._print_ready(float("inf"))
+        finally:
+            self._printing.release()
+
+    def stats(self) -> dict[str, int]:
+        """Counters; ``spans_pending`` are those of traces not yet printed."""
+        stats = super().stats()
+        if self._held:
+            stats["spans_pending"] = self._held
+        return stats
 
     def _print_ready(self, now: float) -> None:
         ready = [
@@ -100,14 +117,19 @@ class ConsoleExporter(Counters):
     def _print(self, trace_id: bytes) -> None:
         trace = self._traces.pop(trace_id)
         self._held -= len(trace.spans)
+        count = len(trace.spans)
+        if not self._failed:
+            try:
+                self._stream.write("\n".join(self._lines(trace_id, trace.spans)) + "\n\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                # The reader went away or the stream was closed; nobody sees any more.
+                self._failed = True
         if self._failed:
-            return
-        try:
-            self._stream.write("\n".join(self._lines(trace_id, trace.spans)) + "\n\n")
-            self._stream.flush()
+            self.count(Result(dropped={"output_failed": count}))
+        else:
+            self.count(Result(exported=count))
             self.bump("traces_printed")
-        except (OSError, ValueError):
-            self._failed = True
 
     def _lines(self, trace_id: bytes, spans: list[Span]) -> Iterator[str]:
         spans.sort(key=lambda span: (span.start, -span.end, span.span_id))

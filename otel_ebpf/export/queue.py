@@ -172,7 +172,7 @@ class ExportQueue:
             "spans_pending": self.pending,
         }
         for name, count in self._exporter.stats().items():
-            stats[name] = count
+            stats[name] = stats.get(name, 0) + count
         dropped = dict(self._dropped)
         if self._failed:
             dropped["exporter_raised"] = self._failed
