@@ -5,6 +5,27 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, cast
+
+
+class _Stream:
+    """The connection's one read buffer, lent to a response after the other.
+
+    A response would make a buffer of its own, take the next response's bytes into it
+    when both came at once, and drop them with itself.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def makefile(self, _mode: str) -> _Stream:
+        return self
+
+    def close(self) -> None:
+        """What a response does when its body ends; the connection goes on."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Connection:
@@ -12,6 +33,7 @@ class Connection:
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port), timeout=30)
+        self._file = self.socket.makefile("rb")
 
     @property
     def local_port(self) -> int:
@@ -24,7 +46,7 @@ class Connection:
 
     def receive(self) -> tuple[int, bytes]:
         """Status and body of the next response."""
-        response = http.client.HTTPResponse(self.socket)
+        response = http.client.HTTPResponse(cast(socket.socket, _Stream(self._file)))
         response.begin()
         body = response.read()
         return response.status, body
@@ -36,6 +58,7 @@ class Connection:
         return self.receive()
 
     def close(self) -> None:
+        self._file.close()
         self.socket.close()
 
     def __enter__(self) -> Connection:
