@@ -6,6 +6,7 @@ time and the memory that reading took.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -34,8 +35,12 @@ def main(files: list[str]) -> int:
         began = time.perf_counter()
         try:
             binary = read_go_binary(file)
-        except (OtelEbpfError, OSError) as error:
+        except OtelEbpfError as error:
             print(error, file=sys.stderr)
+            failed = 1
+            continue
+        except OSError as error:
+            print(f"{file}: {error.strerror}\n  mend: name a readable file", file=sys.stderr)
             failed = 1
             continue
         spent = time.perf_counter() - began
@@ -47,4 +52,7 @@ def main(files: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
