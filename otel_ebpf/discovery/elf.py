@@ -26,6 +26,10 @@ MAX_SECTIONS = 4096
 MAX_SEGMENTS = 512
 MAX_SAME_TAIL = 8
 """Names that end as the wanted one does, tried before it counts as missing."""
+MAX_TRIES = 20_000
+"""Places looked at for one thing before it counts as missing: hostile tables hold millions."""
+MAX_INFLATED = 1 << 30
+"""Bytes that one compressed section may become."""
 CHUNK = 4 << 20
 """Bytes that ``ElfImage.chunks`` gives at once."""
 
@@ -222,12 +226,15 @@ class ElfImage:
             yield self.data[position : min(position + CHUNK, end)]
 
     def _inflate(self, name: str, start: int, end: int) -> Iterator[bytes]:
-        inflater = zlib.decompressobj()
+        inflater, total = zlib.decompressobj(), 0
         try:
             for position in range(start, end, CHUNK):
                 pending = self.data[position : min(position + CHUNK, end)]
                 while pending:
                     piece = inflater.decompress(pending, CHUNK)
+                    total += len(piece)
+                    if total > MAX_INFLATED:
+                        raise self._error(f"section {name} inflates beyond {MAX_INFLATED} bytes")
                     if piece:
                         yield piece
                     pending = inflater.unconsumed_tail
@@ -260,7 +267,9 @@ class ElfImage:
 
     def _entry(self, name: bytes, start: int, end: int) -> int | None:
         at = self.data.find(name, start, end)
-        while at >= 0:
+        for _ in range(MAX_TRIES):
+            if at < 0:
+                break
             defined = self.data[at + 6 : at + 8] != b"\0\0"
             if (at - start) % 24 == 0 and at + 24 <= end and defined:
                 return at

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from otel_ebpf.discovery.elf import ElfImage
+from otel_ebpf.discovery.elf import MAX_TRIES, ElfImage
 
 MAX_UNITS = 200_000
 MAX_MEMBERS = 1024
@@ -220,10 +220,14 @@ def struct_members(image: ElfImage, names: Iterable[str]) -> dict[str, dict[str,
         return found
     abbrevs, units = _Abbrevs(image), _Units()
     missing = {name: name.encode() + b"\0" for name in names}
+    tries = 0
     for base, data in image.chunks(".debug_info", overlap=_OVERLAP):
         units.scan(base, data)
         for name, text in list(missing.items()):
             for at in _places(data, text, 0):
+                tries += 1
+                if tries > MAX_TRIES:
+                    return found
                 unit = units.at(base + at)
                 if unit is None:
                     continue

@@ -8,15 +8,18 @@ real toolchains built. ``docs/go.md`` lists the fields.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-from otel_ebpf.discovery.elf import ElfImage
+from otel_ebpf.discovery.elf import ElfError, ElfImage
 from otel_ebpf.discovery.go_dwarf import struct_members
 from otel_ebpf.errors import OtelEbpfError
+
+_log = logging.getLogger(__name__)
 
 Path = tuple[tuple[str, str], ...]
 """A field as steps of (struct, member); its offset is the sum."""
@@ -153,7 +156,11 @@ def from_table(text: str) -> GoOffsets:
 
 def offsets_of(image: ElfImage, version: str) -> GoOffsets:
     """The best offsets for a program: its debugging data, else the table."""
-    own = from_dwarf(image)
+    try:
+        own = from_dwarf(image)
+    except ElfError as error:  # the rest of the program is sound: the table will do
+        _log.warning("%s", error)
+        own = {}
     recorded = from_table(version)
     if "runtime.g.goid" not in own:
         # 32-bit programs are refused earlier; other 64-bit machines have the same layout,

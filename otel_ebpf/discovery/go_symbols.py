@@ -13,13 +13,12 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from otel_ebpf.discovery.elf import ElfImage
+from otel_ebpf.discovery.elf import MAX_TRIES, ElfImage
 
 _SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab")
 _MAGICS = (b"\xf1\xff\xff\xff", b"\xf0\xff\xff\xff")
 _ABI_SUFFIX = ".abi0"
 MAX_FUNCTIONS = 2_000_000
-MAX_TAIL_MATCHES = 64
 _RELATIVE = 8  # R_X86_64_RELATIVE
 _TEXT_IN_MODULEDATA = 22 * 8
 
@@ -82,7 +81,9 @@ def _find(image: ElfImage) -> _Pclntab | None:
         for magic in _MAGICS:
             for tail in (b"\0\0\1\x08", b"\0\0\4\x08"):
                 at = image.data.find(magic + tail, segment.offset, end)
-                while at >= 0:
+                for _ in range(MAX_TRIES):
+                    if at < 0:
+                        break
                     vaddr = at - segment.offset + segment.vaddr
                     table = _header(image, at, end, vaddr)
                     if table is not None:
@@ -126,7 +127,9 @@ def _relocated_text(image: ElfImage, pclntab: int) -> int | None:
 
     pattern = struct.pack("<QQ", _RELATIVE, pclntab)
     at = image.data.find(pattern, start, end)
-    while at >= start + 8:
+    for _ in range(MAX_TRIES):
+        if at < start + 8:
+            break
         if (at - 8 - start) % 24 == 0:
             moduledata = int.from_bytes(image.data[at - 8 : at], "little")
             text = addend_at(moduledata + _TEXT_IN_MODULEDATA)
@@ -166,7 +169,7 @@ def _function(
     """The function whose record holds this name offset (record: u32 entry, i32 name...)."""
     wanted = struct.pack("<i", name)
     at = image.data.find(wanted, table.functions, table.end)
-    for _ in range(MAX_TAIL_MATCHES):
+    for _ in range(MAX_TRIES):
         if at < 0:
             return None
         record = at - 4 - table.functions

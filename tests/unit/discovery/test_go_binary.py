@@ -8,6 +8,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otel_ebpf.discovery.elf import ElfError
+from otel_ebpf.discovery.elf import ElfError, ElfImage
 from otel_ebpf.discovery.go_binary import WANTED, GoBinary, read_go_binary
 from otel_ebpf.discovery.go_offsets import from_table
 from tests.gobuild import build_go, go_command
 
+TOOLCHAIN = os.environ.get("OTEL_EBPF_TEST_GOTOOLCHAIN", "local")
 SOURCES = Path(__file__).resolve().parents[2] / "targets" / "go"
 
 pytestmark = pytest.mark.skipif(go_command() is None, reason="no Go on this machine")
@@ -43,7 +45,7 @@ if shutil.which("gcc"):
 
 def program(variant: str) -> Path:
     source, flags, env = VARIANTS[variant]
-    return build_go(SOURCES / source, flags=flags, env=env)
+    return build_go(SOURCES / source, toolchain=TOOLCHAIN, flags=flags, env=env)
 
 
 def read(variant: str) -> GoBinary:
@@ -221,12 +223,32 @@ def test_an_open_descriptor_outlives_the_file(tmp_path: Path) -> None:
 
 def _tables(path: Path) -> list[tuple[int, int]]:
     """Where damage reaches the readers: headers, tables, and the code that is decoded."""
-    from otel_ebpf.discovery.elf import ElfImage
-
     with ElfImage(path) as image:
         spans = [image.span(s) for s in image.sections.values() if s.size]
         size = len(image.data)
     return [(0, 4096), (size - 4096, size), *((a, min(b, a + 4096)) for a, b in spans if b > a)]
+
+
+def test_a_symbol_table_of_nothing_but_decoys_costs_little() -> None:
+    """Every word looks like the wanted name's offset, none in the right place."""
+    path = program("plain")
+    body = bytearray(path.read_bytes())
+    with ElfImage(path) as image:
+        names, names_end = image.span(image.sections[".strtab"])
+        start, end = image.span(image.sections[".symtab"])
+        at = image.data.find(b"runtime.casgstatus\0", names, names_end) - names
+    shifted = b"\0" + struct.pack("<I", at) * ((end - start) // 4 + 1)
+    body[start:end] = shifted[: end - start]
+    descriptor = os.memfd_create("decoys")
+    try:
+        os.write(descriptor, body)
+        began = time.thread_time()
+        binary = read_go_binary(descriptor)
+        assert time.thread_time() - began < 2
+    finally:
+        os.close(descriptor)
+    assert binary is not None
+    assert binary.symbols == read("plain").symbols, "pclntab still has the functions"
 
 
 @settings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from otel_ebpf.discovery.go_offsets import (
@@ -75,3 +77,13 @@ def test_every_minor_version_was_measured_at_both_ends() -> None:
     # A layout that began inside a minor version would make "certain" wrong around it.
     assert all(since[2] == 0 for since in table())
     assert all(set(offsets) <= set(FIELDS) for offsets in table().values())
+
+
+def test_every_offset_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "go.md").read_text()
+    contexts = {name for name in FIELDS if name.startswith("context.")}
+    missing = [name for name in FIELDS if name not in contexts and f"`{name}`" not in page]
+    assert missing == []
+    assert all(f"`{name.split('.')[1]}`" in page for name in contexts)
+    every = [v for offsets in table().values() for n, v in offsets.items() if n in contexts]
+    assert set(every) == {0}, "the page says so, and the chain is walked by it"
