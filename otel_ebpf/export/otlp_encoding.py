@@ -59,6 +59,15 @@ def varint(number: int) -> bytes:
 _SHORT = [varint(n) for n in range(2048)]
 
 
+def _small_varint(number: int) -> bytes:
+    """``varint`` for ports and the like, below 2**21, without its loop."""
+    if number < 2048:
+        return _SHORT[number]
+    if number < 16384:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
+
+
 def field(tag: int, body: bytes) -> bytes:
     """A length-delimited field: tag byte, length, body."""
     return b"%c%b%b" % (tag, varint(len(body)), body)
@@ -150,6 +159,11 @@ class SpanEncoder:
                     frame = framing[key].get(len(raw))
                     append(frame if frame is not None else self._frame(key, len(raw)))
                     append(raw)
+                elif kind is int and 0 <= value < 2097152:
+                    raw = _small_varint(value)
+                    frame = framing[key].get(-len(raw))
+                    append(frame if frame is not None else self._int_frame(key, len(raw)))
+                    append(raw)
                 else:
                     append(field(0x4A, key_value(key, value)))
             elif kind is str or kind is int:
@@ -200,6 +214,13 @@ class SpanEncoder:
         frame = b"\x4a" + varint(len(before) + size) + before
         if size < _MAX_FRAMED:
             self._framing[key][size] = frame
+        return frame
+
+    def _int_frame(self, key: str, size: int) -> bytes:
+        """The same for an integer whose varint takes ``size`` bytes; kept under ``-size``."""
+        before = field(0x0A, key.encode()) + b"\x12" + varint(1 + size) + b"\x18"
+        frame = b"\x4a" + varint(len(before) + size) + before
+        self._framing[key][-size] = frame
         return frame
 
     def _tail(self, status: int, message: str, flags: int) -> bytes:

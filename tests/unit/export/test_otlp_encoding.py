@@ -84,6 +84,15 @@ def test_every_type_of_value_is_encoded_as_the_sdk_does(number: int, key: str) -
     same_as_the_sdk(span(attributes={key: VALUES[number], "after": 1}))
 
 
+@pytest.mark.parametrize(
+    "number", [0, 1, 127, 128, 2047, 2048, 16383, 16384, 65535, 2**21 - 1, 2**21, 2**63 - 1, -1]
+)
+def test_integers_that_never_repeat_have_every_length(number: int) -> None:
+    encoder = SpanEncoder("otel_ebpf", __version__)
+    for _ in range(2):
+        same_as_the_sdk(span(attributes={"network.peer.port": number, "url.path": "/"}), encoder)
+
+
 def test_values_that_python_holds_equal_keep_their_types() -> None:
     encoder = SpanEncoder("otel_ebpf", __version__)
     for of in (1, True, 1.0, True, 1, 0, False, -0.0, 0.0, "1"):
