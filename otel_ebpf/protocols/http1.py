@@ -149,11 +149,11 @@ class Http1Parser(HeadReader):
                 half.state = AT_TURN
 
     def _fresh_run(self, half: Half, data: bytes, out: list[Message]) -> None:
-        """A head where a body should go on ends that body, if its end was in doubt."""
+        """A head where a body should go on ends that body, if its end is in doubt."""
         pattern = REQUEST_LINE if half.kind == REQUEST else STATUS_LINE
         if not pattern.match(data):
             return
-        if half.state in (AT_LENGTH, AT_CHUNKS) and not (half.gap or half.doubtful):
+        if half.state in (AT_LENGTH, AT_CHUNKS):
             # Bytes that no probe saw would hide every later message. A head is believed
             # only when one is due: every request answered, or one still waiting.
             if half.kind == REQUEST:

@@ -5,9 +5,7 @@ from __future__ import annotations
 MORE, DONE, BROKEN = 0, 1, 2
 
 MAX_LINE = 4096
-"""Longest chunk-size line, extensions included."""
-MAX_TRAILERS = 65536
-"""Most bytes of trailer fields."""
+"""Longest chunk-size line (extensions included) or trailer field."""
 
 _SIZE, _DATA, _DATA_END, _TRAILERS = 0, 1, 2, 3
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -16,13 +14,12 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 class ChunkedBody:
     """Finds the end of one chunked body. Holds one unfinished line at most."""
 
-    __slots__ = ("_left", "_line", "_phase", "_trailers")
+    __slots__ = ("_left", "_line", "_phase")
 
     def __init__(self) -> None:
         self._phase = _SIZE
         self._left = 0
         self._line = b""
-        self._trailers = 0
 
     def feed(self, data: bytes, pos: int) -> tuple[int, int]:
         """Read from ``pos``; return the position reached and MORE, DONE or BROKEN."""
@@ -54,10 +51,6 @@ class ChunkedBody:
                 self._phase = _SIZE
             elif not line:
                 return pos, DONE
-            else:
-                self._trailers += len(line)
-                if self._trailers > MAX_TRAILERS:
-                    return pos, BROKEN
         return pos, MORE
 
     def skip(self, length: int) -> bool:
@@ -65,8 +58,6 @@ class ChunkedBody:
         if self._phase != _DATA or length > self._left:
             return False
         self._left -= length
-        if not self._left:
-            self._phase = _DATA_END
         return True
 
 

@@ -104,7 +104,7 @@ class Connection:
             self._finish(other, out)
         out.append(message)
         if status == 101 or (method == "CONNECT" and status < 300):
-            self._upgrade(half, message, out)
+            self._upgrade(message, out)
         elif message.truncated:
             self._body(half, message, BAD_FRAMING)
         elif framing == 0 or method == "HEAD" or status == 204 or status == 304:
@@ -115,12 +115,10 @@ class Connection:
             return framing
         else:
             self._body(half, message, UNTIL_CLOSE if framing == NO_FRAMING else framing)
-            half.doubtful = not method
         return 0
 
     def _body(self, half: Half, message: Message, framing: int) -> None:
         half.message = message
-        half.doubtful = False
         if framing > 0:
             half.state = AT_LENGTH
             half.left = framing
@@ -143,20 +141,21 @@ class Connection:
             if not out or (out[-1] is not message and message not in out):
                 out.append(message)
 
-    def _upgrade(self, half: Half, response: Message, out: list[Message]) -> None:
+    def _upgrade(self, response: Message, out: list[Message]) -> None:
         response.complete = True
         head = response.head
         if head.status == 101:
             wanted = str(head.header("upgrade") or "unknown").partition(",")[0].strip().lower()
         else:
             wanted = "connect"
-        if half.other.message is not None:
-            self._finish(half.other, out)
-        self._hand_off(wanted[:32] or "unknown")
+        self._hand_off(wanted[:32] or "unknown", out)
 
-    def _hand_off(self, protocol: str) -> None:
+    def _hand_off(self, protocol: str, out: list[Message]) -> None:
+        """HTTP/1 ends here, and with it whatever is in progress."""
         self.upgraded = protocol
         for half in self._halves:
+            if half.message is not None:
+                self._finish(half, out)
             half.reset()
             half.state = UPGRADED
         self._outstanding.clear()

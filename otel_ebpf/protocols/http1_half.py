@@ -46,7 +46,6 @@ class Half:
         "buffer",
         "chunks",
         "direction",
-        "doubtful",
         "gap",
         "head_end_ts",
         "head_token",
@@ -68,7 +67,6 @@ class Half:
         self.direction = direction
         self.kind = 0  # REQUEST or RESPONSE once learned
         self.gap = False  # the next segment may begin anywhere
-        self.doubtful = False  # the body's length rests on a guess
         self.buffer = bytearray()
         self.start_token: Any = None
         self.head_token: Any = None

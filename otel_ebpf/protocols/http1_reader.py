@@ -102,7 +102,7 @@ class HeadReader(Connection):
             if isinstance(found, str):
                 half.drop_head()
                 if found == "preface":
-                    self._hand_off("h2c")
+                    self._hand_off("h2c", out)
                 else:
                     self._desync(half)
                 return len(data)

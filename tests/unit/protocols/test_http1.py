@@ -167,6 +167,16 @@ CONVERSATIONS: dict[str, tuple[list[Turn], list[str], int]] = {
         [f"POST /c +{len(POST_CHUNKED)}", "200 +40", "GET /a +28", "200 +40"],
         1,
     ),
+    "a folded length is none": (
+        [(IN, POST.replace(b": 5", b": 5\r\n 6")), (IN, b"!"), (OUT, OK), (IN, GET)],
+        ["POST /p +49", "200 +40", "GET /a +28"],
+        0,
+    ),
+    "a chunk longer than it says": (
+        [(IN, POST_CHUNKED.replace(b"hello", b"hello you")), (OUT, OK), (IN, GET)],
+        [f"POST /c +{len(POST_CHUNKED) + 4}", "200 +40", "GET /a +28"],
+        1,
+    ),
     "a folded header hides no length": (
         [(IN, b"POST /f HTTP/1.1\r\nX: a\r\n Content-Length: 9\r\n\r\n" + GET), (OUT, OK)],
         ["POST /f +46", "GET /a +28", "200 +40"],
@@ -179,6 +189,11 @@ CONVERSATIONS: dict[str, tuple[list[Turn], list[str], int]] = {
     ),
     "joined in the middle of a response": (
         [(OUT, b"\x00\x01\xff tail"), (OUT, b"more of it"), (IN, GET), (OUT, OK)],
+        ["GET /a +28", "200 +40"],
+        1,
+    ),
+    "joined inside lines of text": (
+        [(IN, b"{ a\r\n"), (IN, b"GET off\r\nmy lawn"), (IN, GET), (OUT, OK)],
         ["GET /a +28", "200 +40"],
         1,
     ),
@@ -195,6 +210,11 @@ CONVERSATIONS: dict[str, tuple[list[Turn], list[str], int]] = {
     "a first head that was none": (
         [(OUT, GET2), (IN, GET), (OUT, OK), (IN, GET), (OUT, OK)],
         ["GET /b +28", "GET /a +28", "200 +40", "GET /a +28", "200 +40"],
+        1,
+    ),
+    "a first head that was none, on the side of the responses": (
+        [(OUT, GET2), (OUT, OK), (OUT, OK), (IN, GET), (OUT, OK)],
+        ["GET /b +28", "200 +40", "GET /a +28", "200 +40"],
         1,
     ),
     "not http": ([(IN, b"\x16\x03\x01\x02\x00\x01"), (OUT, b"\x16\x03\x03")], [], 2),
@@ -405,6 +425,11 @@ def test_http2_preface_hands_off(cut: int) -> None:
     assert ear.parser.upgraded == "h2c" and ear.messages == [] and ear.parser.desyncs == 0
 
 
+def test_a_preface_ends_what_is_in_progress() -> None:
+    ear = Ear().play([(OUT, TO_CLOSE), (IN, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")])
+    assert briefs(ear) == ["200 +32"]
+
+
 def test_a_reset_marks_what_was_in_progress() -> None:
     ear = Ear()
     ear.hear(IN, GET + POST[:-2])
@@ -472,6 +497,28 @@ def test_a_body_that_resembles_a_request_is_a_body() -> None:
     assert briefs(ear) == [f"POST /p +{len(head) + 28}", "100 +25 interim", "200 +40"]
 
 
+def test_a_body_that_resembles_a_response_is_a_body() -> None:
+    """No request waits, so no response is due."""
+    ear = Ear().play([(IN, POST[:-2]), (OUT, EMPTY.replace(b": 0", b": 40")), (IN, POST[-2:])])
+    ear.hear(OUT, OK)
+    assert briefs(ear) == ["POST /p +44", "200 +79"] and ear.parser.desyncs == 0
+
+
+def test_uncaptured_bytes_behind_a_counted_body_are_a_desync() -> None:
+    ear = Ear()
+    ear.hear(IN, POST[:-5], len(POST) + 100)
+    ear.play([(OUT, OK), (IN, GET), (OUT, OK)])
+    assert briefs(ear) == ["POST /p +44", "200 +40", "GET /a +28", "200 +40"]
+    assert ear.parser.desyncs == 1
+
+
+def test_an_upgrade_ends_the_request_it_answers() -> None:
+    ear = Ear().play([(IN, POST[:-2])])
+    response, request = ear.hear(OUT, b"HTTP/1.1 101 Switching\r\nUpgrade: h2c, x\r\n\r\n")
+    assert response.complete and request.complete and request.length == 42
+    assert ear.parser.upgraded == "h2c"
+
+
 def test_requests_beyond_the_capture_are_counted_as_desync() -> None:
     ear = Ear(capture=28).play([(IN, GET + GET2), (OUT, OK), (IN, GET), (OUT, OK)])
     assert briefs(ear)[0] == "GET /a +28" and briefs(ear)[-2] == "GET /a +28"
@@ -492,6 +539,15 @@ def test_many_outstanding_requests_stay_bounded_and_aligned() -> None:
     parser.feed(IN, HEAD, len(HEAD), 0, 0, None)
     (response,) = parser.feed(OUT, SIZED, len(SIZED), 0, 0, None)
     assert response.complete, "the newest request is paired again once the backlog is gone"
+
+
+def test_requests_past_the_bound_do_not_overtake() -> None:
+    """A forgotten request's response is not paired with a later request's method."""
+    ear = Ear().play([(IN, HEAD)] * MAX_OUTSTANDING)
+    ear.play([(IN, GET), (OUT, SIZED), (IN, HEAD)])
+    ear.play([(OUT, SIZED)] * (MAX_OUTSTANDING - 1))
+    (response,) = ear.hear(OUT, OK)
+    assert brief(response) == "200 +40" and ear.parser.desyncs == 0
 
 
 def test_directions_are_reported_as_heard() -> None:
