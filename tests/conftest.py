@@ -10,6 +10,12 @@ import platform
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is slow, not wrong; the limit on each test catches what hangs.
+settings.register_profile("patient", deadline=None)
+if "CI" not in os.environ:  # there Hypothesis chooses its own: no deadline, the same examples
+    settings.load_profile("patient")
 
 _TESTS = Path(__file__).parent
 _LAST = ("kernel", "e2e", "accuracy", "benchmarks")
