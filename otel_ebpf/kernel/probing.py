@@ -20,20 +20,13 @@ from otel_ebpf.kernel.findings import (
 )
 from otel_ebpf.kernel.host import Host
 from otel_ebpf.kernel.offsets import ABSENT, kernel_offsets
+from otel_ebpf.kernel.plan import RAW_TRACEPOINT, TRACEPOINT, probe_plan
 
-_SYSTEM_CALLS = (
-    *("read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg"),
-    *("recvmmsg", "sendmmsg", "accept", "accept4", "connect", "socket", "close", "shutdown"),
-    "getppid",
-)
-SYSTEM_CALL_TRACEPOINTS = tuple(
-    f"syscalls/sys_{side}_{name}" for name in _SYSTEM_CALLS for side in ("enter", "exit")
-)
-_SCHED_TRACEPOINTS = tuple(f"sched/sched_process_{what}" for what in ("fork", "exec", "exit"))
 KPROBED = {"x86_64": "__x64_sys_getppid", "aarch64": "__arm64_sys_getppid"}
 
 
 def bpf_call(host: Host) -> Finding:
+    """bpf(2) at all: who may create a map, and what forbids it."""
     error = attempt(tries.create_map)
     if error is None:
         return Finding("bpf", OK, True, "maps and programs may be created")
@@ -63,7 +56,12 @@ def bpf_call(host: Host) -> Finding:
     )
 
 
+def _try_raw(target: str) -> OSError | None:
+    return attempt(lambda: tries.attach_raw_tracepoint(target))
+
+
 def memlock() -> Finding:
+    """Whether maps count against the locked memory limit, and whether it can be lifted."""
     name = "locked memory limit"
     try:
         counts = tries.memlock_counts()
@@ -84,12 +82,20 @@ def memlock() -> Finding:
 
 
 def programs(host: Host) -> Iterator[Finding]:
-    for name, kind, needed in (
-        ("tracepoint programs", sysbpf.TRACEPOINT, True),
-        ("raw tracepoint programs", sysbpf.RAW_TRACEPOINT, False),
-    ):
-        error = attempt(lambda kind=kind: tries.load(kind))  # type: ignore[misc]
-        yield tried(name, needed, error, "load", host.privileged_command())
+    """The program types of the plan, and the helper that reads kernel memory."""
+    error = attempt(lambda: tries.load(sysbpf.TRACEPOINT))
+    yield tried("tracepoint programs", True, error, "load", host.privileged_command())
+    name = "raw tracepoints"
+    for target in (probe.target for probe in probe_plan() if probe.kind == RAW_TRACEPOINT):
+        error = _try_raw(target)
+        if error is not None:
+            mend = host.privileged_command()
+            if error.errno == errno.ENOENT:
+                mend = "use a kernel with CONFIG_TRACEPOINTS=y"
+            yield Finding(name, MISSING, True, f"{target} is refused: {reason(error)}", mend)
+            break
+    else:
+        yield Finding(name, OK, True, "attach")
     error = attempt(tries.read_kernel_memory)
     locked = f" (lockdown={host.lockdown})" if host.lockdown not in ("", "none") else ""
     yield tried(
@@ -104,29 +110,37 @@ def programs(host: Host) -> Iterator[Finding]:
     )
 
 
-def tracepoints(mount: mounts.Mount, host: Host, programs: bool) -> Finding:
+def tracepoints(mount: mounts.Mount, host: Host, usable: bool) -> Finding:
+    """The plan's tracepoints; one of them is attached when bpf(2) is ``usable``."""
     name = "system call tracepoints"
     events = mount.target / "events"
     if not mount.present:
         return Finding(name, MISSING, True, "not tried, for there is no tracefs", mount.command)
-    wanted = SYSTEM_CALL_TRACEPOINTS + _SCHED_TRACEPOINTS
-    lacking = [point for point in wanted if unreadable(events / point / "id")]
-    if len(lacking) == len(wanted):
-        if unreadable(events):
-            mend = host.privileged_command()
-            return Finding(name, MISSING, True, "not tried, for tracefs is not readable", mend)
+    probes = [probe for probe in probe_plan() if probe.kind == TRACEPOINT]
+    lacking = [p for p in probes if unreadable(events / p.target.replace(":", "/") / "id")]
+    if len(lacking) == len(probes) and unreadable(events):
+        mend = host.privileged_command()
+        return Finding(name, MISSING, True, "not tried, for tracefs is not readable", mend)
+    absent = ", ".join(probe.target for probe in lacking if not probe.optional)
+    if absent:
         mend = "use a kernel with CONFIG_FTRACE_SYSCALLS=y"
-        return Finding(name, MISSING, True, "the kernel has none of them", mend)
-    error = attempt(lambda: tries.attach_tracepoint(mount.target)) if programs else None
+        return Finding(name, MISSING, True, f"the kernel lacks {absent}", mend)
+    error = attempt(lambda: tries.attach_tracepoint(mount.target)) if usable else None
     if error is not None:
         return tried(name, True, error, "", _perf_mend(host, error))
-    if lacking:
-        means = f"absent: {', '.join(lacking)}; what goes through them is not seen"
-        return Finding(name, DEGRADED, True, means, "use a kernel with CONFIG_FTRACE_SYSCALLS=y")
-    return Finding(name, OK, True, f"all {len(wanted)} are there")
+    without = ", ".join(probe.target for probe in lacking)
+    return Finding(
+        name,
+        OK,
+        True,
+        f"all {len(probes)} are there"
+        if not without
+        else f"{len(probes) - len(lacking)} are there; this architecture never had {without}",
+    )
 
 
 def perf_buffers(host: Host) -> Finding:
+    """The buffers that carry records to user space."""
     error = attempt(tries.open_perf_output)
     level = "" if host.perf_paranoid is None else f"perf_event_paranoid is {host.perf_paranoid}"
     mend = _perf_mend(host, error) if error else ""
@@ -134,6 +148,7 @@ def perf_buffers(host: Host) -> Finding:
 
 
 def type_information(host: Host) -> Iterator[Finding]:
+    """BTF, the offsets from it, and fentry, which needs it."""
     try:
         btf = Btf.load()
         offsets = kernel_offsets(btf, host.machine)
@@ -158,6 +173,7 @@ def type_information(host: Host) -> Iterator[Finding]:
 
 
 def optional_probes(host: Host) -> Iterator[Finding]:
+    """kprobes, which tracepoints replace, and uprobes, which nothing replaces."""
     probed = KPROBED.get(host.machine, "")
     error = attempt(lambda: tries.attach_kprobe(probed))
     yield _spare("kprobes", "" if error is None else reason(error))

@@ -35,10 +35,10 @@ def read_kernel_memory() -> None:
     load(sysbpf.TRACEPOINT, sysbpf.READ_KERNEL)
 
 
-def attach_raw_tracepoint() -> None:
-    """A raw tracepoint on every system call's entry."""
+def attach_raw_tracepoint(name: str) -> None:
+    """A raw tracepoint, by its bare name; tracefs is not needed."""
     with _program(sysbpf.RAW_TRACEPOINT) as program, ExitStack() as stack:
-        _closing(stack, sysbpf.open_raw_tracepoint(program, b"sys_enter"))
+        _closing(stack, sysbpf.open_raw_tracepoint(program, name.encode()))
 
 
 def attach_tracepoint(tracefs: Path, name: str = "syscalls/sys_enter_getppid") -> None:
