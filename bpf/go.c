@@ -9,7 +9,7 @@ INLINE int note_receiver(struct pt_regs *regs, u32 kind)
 	struct go_conn_t value = {.receiver = regs->ax, .kind = kind};
 	struct go_key key = {.tgid = tgid};
 
-	if (!pi || !pi->go)
+	if (!pi || !pi->go || pi->g_goid < 0)
 		return 0;
 	/* Register ABI: the receiver in rax, the goroutine in r14. */
 	READ_USER(key.goid, regs->r14, pi->g_goid);

@@ -151,7 +151,9 @@ INLINE void self_conn_addr(struct self_conn_t *key, u8 family, const u8 *addr)
 /* A process was chosen, or none had to be. */
 INLINE bool process_chosen(struct trace_conf_t *conf, u32 tgid)
 {
-	return !(conf->filter & FILTER_PROCESSES) || target_map.lookup(&tgid);
+	/* Where ports choose too, the socket decides. */
+	return !(conf->filter & FILTER_PROCESSES) || (conf->filter & FILTER_PORTS) ||
+	       target_map.lookup(&tgid);
 }
 
 /* Ports choose services: a server socket on a chosen port chooses its process. */

@@ -39,6 +39,8 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 	}
 	op->go = 1;
 	r->flags |= FLAG_GO;
+	if (pi->g_goid < 0)
+		return; /* its goroutines cannot be told apart */
 	u64 g = current_g(o, pi);
 	if (!g)
 		return;

@@ -126,6 +126,7 @@ class Connection:
         if message.interim:
             return
         if message is not self.response:
+            self._drop_unanswerable(owner)
             for exchange in self.outstanding:
                 if exchange.response_message is None:
                     break
@@ -138,6 +139,15 @@ class Connection:
             owner.answered(exchange, self._mark(message))
         if message.complete:
             self._complete(message, owner)
+
+    def _drop_unanswerable(self, owner: Correlator) -> None:
+        """The parser says that the oldest requests' responses were lost."""
+        outstanding = self.outstanding
+        while outstanding and outstanding[0].request_message.oneway:
+            x = outstanding.popleft()
+            x.end = max(x.request_message.end, x.start)
+            x.error = "response_lost"
+            owner.finished(x)
 
     def _mark(self, message: Message) -> Record:
         """The record that says who and why: where the kernel saw the message begin."""

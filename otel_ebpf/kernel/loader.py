@@ -7,7 +7,6 @@ import ctypes as ct
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from otel_ebpf.errors import KernelError
@@ -255,14 +254,3 @@ class Kernel:
     def close(self) -> None:
         """Detaches everything; nothing stays behind in the kernel."""
         self._bpf.cleanup()
-
-
-def libraries_to_release() -> list[Path]:
-    """Libraries whose pages are not needed once the programs are loaded."""
-    names = ("libLLVM", "libclang", "libbcc.so")
-    found: dict[str, Path] = {}
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        path = line.split(maxsplit=5)[5:] or [""]
-        if any(name in path[0] for name in names):
-            found[path[0]] = Path(path[0])
-    return list(found.values())

@@ -1,0 +1,295 @@
+"""The composition root: kernel half, pipeline and export, run as one agent."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from otel_ebpf import __version__
+from otel_ebpf.correlation.ids import Ids
+from otel_ebpf.discovery.processes import ProcessImage
+from otel_ebpf.events.capture import CaptureWriter
+from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import EXEC, EXIT
+from otel_ebpf.export.factory import make_exporter, make_queue
+from otel_ebpf.export.queue import ExportQueue
+from otel_ebpf.export.sampling import TraceSampler
+from otel_ebpf.kernel.ageing import Ageing
+from otel_ebpf.kernel.config import KernelConfig
+from otel_ebpf.kernel.loader import Kernel
+from otel_ebpf.kernel.memory import release_compiler
+from otel_ebpf.launch import Launched
+from otel_ebpf.ledger import ledger_lines
+from otel_ebpf.metadata.process import Process
+from otel_ebpf.metadata.table import ProcessTable
+from otel_ebpf.pipeline import Pipeline
+from otel_ebpf.spans.builder import SpanBuilder
+from otel_ebpf.spans.clock import WallClock
+from otel_ebpf.spans.settings import SpanSettings
+from otel_ebpf.targets import Targets
+
+_log = logging.getLogger(__name__)
+
+FLUSH_EVERY = 0.03
+"""Seconds between two visits to every CPU: with one round of reading behind it, a record
+is in user space well within 100 ms."""
+HOUSEKEEPING = 1.0
+DRAIN_TIMEOUT = 10.0
+"""Seconds that the export may take when the agent stops."""
+
+
+@dataclass(slots=True)
+class AgentConfig:
+    """What the command line and the environment ask for.
+
+    Attributes:
+        kernel: settings of the kernel half.
+        pids: processes chosen by number; globs: by executable.
+        output: as :func:`otel_ebpf.export.factory.make_exporter` takes it.
+        record: capture file to write instead of exporting, or "".
+        command: program to start and to trace alone, or empty.
+    """
+
+    kernel: KernelConfig
+    pids: list[int] = field(default_factory=list)
+    globs: list[str] = field(default_factory=list)
+    output: str = "auto"
+    record: str = ""
+    command: list[str] = field(default_factory=list)
+
+
+class Agent:
+    """One run, from attaching to the ledger.
+
+    Args:
+        config: see :class:`AgentConfig`.
+        env: the environment; OTEL_* variables are read from it.
+        out, err: where spans and messages go.
+
+    Raises:
+        OtelEbpfError: something is missing or wrong; the message says what mends it.
+    """
+
+    def __init__(
+        self, config: AgentConfig, env: Mapping[str, str], out: TextIO, err: TextIO
+    ) -> None:
+        self._config = config
+        self._err = err
+        self._stop = False
+        # Everything a user may have mistyped is read before the kernel is touched.
+        settings = SpanSettings.from_env(env)
+        sampler = TraceSampler.from_env(env)
+        self._queue: ExportQueue | None = None
+        if not config.record:
+            self._queue = make_queue(make_exporter(config.output, env, out), env)
+        self._clock = WallClock()
+        self._processes = ProcessTable(env)
+        self._processes.on_new = self._described
+        self._capture: CaptureWriter | None = None
+        self._targets = Targets(config.globs)
+        self._pipeline = Pipeline(
+            Ids(),
+            SpanBuilder(self._clock, settings),
+            sampler,
+            self._queue.put if self._queue is not None else lambda _: True,
+            self._processes.get,
+            self._on_process,
+        )
+        self._lost_bursts = 0
+        self._written_offset = 0
+
+    def run(self) -> int:
+        """Attach, trace until a signal or the command's end, drain, account. Exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        images: list[ProcessImage] = []
+        # Reading the running programs takes as long as compiling, and can go on meanwhile.
+        looking = threading.Thread(target=lambda: images.extend(self._targets.prepare()))
+        looking.start()
+        kernel = Kernel(self._config.kernel)
+        launched: Launched | None = None
+        try:
+            if self._config.command:
+                launched = Launched(self._config.command)
+            return self._trace(kernel, looking, images, launched)
+        finally:
+            self._targets.stop()
+            kernel.close()
+            if launched is not None:
+                launched.stop()
+
+    def _trace(
+        self,
+        kernel: Kernel,
+        looking: threading.Thread,
+        images: list[ProcessImage],
+        launched: Launched | None,
+    ) -> int:
+        config = self._config
+        if config.record:
+            self._capture = CaptureWriter(config.record, self._header())
+        if config.pids:
+            kernel.choose(config.pids)
+        if launched is not None:
+            kernel.choose([launched.pid])
+        kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
+        kernel.attach()
+        looking.join()
+        self._targets.start(kernel, images)
+        self._take_found()
+        del images
+        release_compiler()
+        gc.collect()
+        gc.freeze()
+        print("otel-ebpf: ready", file=self._err, flush=True)
+        if launched is not None:
+            launched.go()
+        self._loop(kernel, launched)
+        return self._close(kernel)
+
+    # -- the loop -----------------------------------------------------------------
+
+    def _loop(self, kernel: Kernel, launched: Launched | None) -> None:
+        pipeline = self._pipeline
+        everywhere = os.sched_getaffinity(0)
+        ageing = Ageing(kernel, self._config.kernel)
+        next_flush = next_chore = 0.0
+        while not self._stop:
+            now = time.monotonic()
+            if now >= next_flush:
+                self._advance(self._visit(kernel, everywhere))
+                next_flush = time.monotonic() + FLUSH_EVERY
+            if now >= next_chore:
+                next_chore = now + HOUSEKEEPING
+                self._clock.tick()
+                self._write_clock()
+                ageing.tick(time.monotonic_ns())
+                if launched is not None and launched.ended():
+                    self._stop = True
+            self._take_found()
+            kernel.poll(max(1, int((next_flush - time.monotonic()) * 1000)))
+        watermark = self._visit(kernel, everywhere)
+        self._take_found()
+        self._advance(watermark)
+        pipeline.finish()
+
+    def _visit(self, kernel: Kernel, cpus: set[int]) -> int:
+        """Empties every CPU's burst. Returns the time before which all has now arrived."""
+        watermark = time.monotonic_ns()
+        for cpu in cpus:
+            try:
+                os.sched_setaffinity(0, {cpu})
+            except OSError:
+                continue  # went offline; its last burst comes when it is back
+            os.getppid()
+        os.sched_setaffinity(0, cpus)
+        kernel.drain()
+        return watermark
+
+    def _advance(self, watermark: int) -> None:
+        self._pipeline.advance(watermark)
+        if self._capture is not None:
+            self._capture.watermark(watermark)
+
+    def _on_burst(self, cpu: int, data: bytes) -> None:
+        if self._capture is not None:
+            self._capture.burst(cpu, data)
+        self._pipeline.burst(data)
+
+    def _on_lost(self, bursts: int) -> None:
+        self._lost_bursts += bursts
+
+    def _on_process(self, record: Record) -> None:
+        if record.type == EXEC:
+            self._processes.exec(record.tgid)
+            self._targets.look(record.tgid)
+        elif record.type == EXIT:
+            self._processes.exit(record.tgid)
+
+    def _take_found(self) -> None:
+        found = self._targets.found
+        while found:
+            pid, language = found.popleft()
+            if language == "go":
+                self._pipeline.go_process(pid)
+                if self._capture is not None:
+                    self._capture.process({"pid": pid, "go": True})
+
+    # -- capture ------------------------------------------------------------------
+
+    def _header(self) -> dict[str, object]:
+        return {
+            "agent": __version__,
+            "host": socket.gethostname(),
+            "kernel": os.uname().release,
+            "start": self._clock.to_epoch(time.monotonic_ns()),
+            "seed": int.from_bytes(os.urandom(6), "big"),
+        }
+
+    def _write_clock(self) -> None:
+        if self._capture is not None and self._clock.offset != self._written_offset:
+            self._written_offset = self._clock.offset
+            now = time.monotonic_ns()
+            self._capture.clock(now, self._clock.to_epoch(now))
+
+    def _described(self, process: Process) -> None:
+        if self._capture is not None:
+            self._capture.process(
+                {
+                    "pid": process.pid,
+                    "start_ticks": process.start_ticks,
+                    "exe": process.exe,
+                    "language": process.language,
+                    "service_name": process.service_name,
+                    "attributes": process.attributes,
+                }
+            )
+
+    # -- the end ------------------------------------------------------------------
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self._stop:
+            sys.exit(128 + number)  # asked twice: no more waiting
+        self._stop = True
+
+    def _close(self, kernel: Kernel) -> int:
+        if self._queue is not None:
+            self._queue.drain(DRAIN_TIMEOUT)
+        stats = kernel.stats()
+        if self._capture is not None:
+            self._capture.stats(stats)
+            self._capture.close()
+        queue = self._queue.stats() if self._queue is not None else {}
+        details = {**stats, **self._pipeline.stats(), **self._targets.stats(), **queue}
+        totals = {
+            "records_seen": stats["records"],
+            "exchanges": self._pipeline.correlator.counts["exchanges"],
+            "spans_exported": details.get("spans_exported", 0),
+            "records_lost": stats["burst_lost"] + self._pipeline.decoder.lost,
+            "spans_dropped": sum(
+                count for name, count in details.items() if name.startswith("spans_dropped.")
+            ),
+        }
+        for line in ledger_lines(totals, details):
+            print(line, file=self._err)
+        self._err.flush()
+        return 0
+
+
+def _ring_pages() -> int:
+    """Pages of perf buffer for each CPU: 8 MiB in all, at least 1 MiB each."""
+    share = (8 << 20) // (os.cpu_count() or 1) // ctypes.c_size_t(4096).value
+    pages = 256
+    while pages * 2 <= share:
+        pages *= 2
+    return pages

@@ -1,0 +1,172 @@
+"""The command ``otel-ebpf``.
+
+Exit status: 0 done, 1 another error, 2 a wrong flag or variable, 3 this kernel or user
+cannot do it, 4 a capture cannot be read or written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from otel_ebpf import __version__
+from otel_ebpf.errors import KernelError, OtelEbpfError, UsageError
+
+OUTPUTS = ("auto", "console", "json", "otlp")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, where=self.prog, mend=f"see `{self.prog} --help`")
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    choose = parser.add_argument_group("what to trace (everything when nothing is chosen)")
+    choose.add_argument(
+        "--pid", action="append", default=[], metavar="N", help="a process and its children"
+    )
+    choose.add_argument(
+        "--exe", action="append", default=[], metavar="GLOB", help="programs by name or path"
+    )
+    choose.add_argument(
+        "--port",
+        action="append",
+        default=[],
+        metavar="N|A-B",
+        help="services that listen on these ports",
+    )
+    choose.add_argument(
+        "--capture-bytes",
+        type=int,
+        default=None,
+        metavar="N",
+        help="payload bytes kept of each message (64 to 4096; default 1024)",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="otel-ebpf", description="OpenTelemetry traces of programs that nobody changed."
+    )
+    parser.add_argument("--version", action="version", version=f"otel-ebpf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="trace and export")
+    _add_selection(run)
+    run.add_argument("--output", choices=OUTPUTS, default="auto", help="where spans go")
+    run.add_argument(
+        "program", nargs=argparse.REMAINDER, metavar="-- CMD ARGS", help="start and trace this"
+    )
+    record = commands.add_parser("record", help="keep the raw records in a file")
+    record.add_argument("file", metavar="FILE", help="capture to write (.gz compresses)")
+    _add_selection(record)
+    record.add_argument("program", nargs=argparse.REMAINDER, metavar="-- CMD ARGS")
+    replay = commands.add_parser("replay", help="spans of a capture; needs no privileges")
+    replay.add_argument("file", metavar="FILE")
+    replay.add_argument("--output", choices=OUTPUTS, default="auto", help="where spans go")
+    doctor = commands.add_parser("doctor", help="what this host can do, and what mends it")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _agent(arguments: argparse.Namespace) -> int:
+    # Loaded here: `doctor` and `replay` must work where these cannot.
+    from otel_ebpf.agent import Agent, AgentConfig
+    from otel_ebpf.kernel.config import CAPTURE_DEFAULT, KernelConfig
+    from otel_ebpf.kernel.features import blocking, survey
+    from otel_ebpf.selection import chosen_globs, chosen_pids, chosen_ports
+
+    env = os.environ
+    program = list(arguments.program)
+    if program and program[0] == "--":
+        program = program[1:]
+        if not program:
+            raise UsageError("no program behind --", where="--", mend="name the program to start")
+    elif program:
+        raise UsageError(
+            f"{program[0]!r} is not understood", where="otel-ebpf", mend="put -- before a program"
+        )
+    pids = chosen_pids(arguments.pid, env)
+    globs = chosen_globs(arguments.exe, env)
+    ports = chosen_ports(arguments.port, env)
+    for pid in pids:
+        if not os.path.isdir(f"/proc/{pid}"):
+            raise UsageError(
+                f"there is no process {pid}", where="--pid", mend="see `ps -e` for those that run"
+            )
+    kernel = KernelConfig(
+        capture=CAPTURE_DEFAULT if arguments.capture_bytes is None else arguments.capture_bytes,
+        filter_processes=bool(pids or globs or program),
+        ports=ports,
+    )
+    if os.geteuid() != 0:
+        problem = blocking(survey())
+        if problem is not None:
+            raise problem
+    config = AgentConfig(
+        kernel=kernel,
+        pids=pids,
+        globs=globs,
+        output=getattr(arguments, "output", "auto"),
+        record=arguments.file if arguments.command == "record" else "",
+        command=program,
+    )
+    return Agent(config, env, sys.stdout, sys.stderr).run()
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    if arguments.command == "doctor":
+        from otel_ebpf.doctor import run_doctor
+
+        return run_doctor(sys.stdout, as_json=arguments.json)
+    if arguments.command == "replay":
+        from otel_ebpf.replaying import replay
+
+        return replay(arguments.file, arguments.output, os.environ, sys.stdout, sys.stderr)
+    return _agent(arguments)
+
+
+def _log_level(env: str) -> int:
+    levels = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
+    level = levels.get(env.strip().lower() or "warn")
+    if level is None:
+        raise UsageError(
+            f"{env!r} is not a level",
+            where="OTEL_EBPF_LOG_LEVEL",
+            mend=f"use one of {', '.join(levels)}",
+        )
+    return level
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status. Errors are printed, never raised."""
+    try:
+        logging.basicConfig(
+            level=_log_level(os.environ.get("OTEL_EBPF_LOG_LEVEL", "")),
+            format="otel-ebpf: %(message)s",
+        )
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return _dispatch(_parser().parse_args(argv))
+    except OtelEbpfError as error:
+        print(f"otel-ebpf: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except PermissionError as error:
+        problem = KernelError(
+            f"not permitted: {error}", mend="run as root; `otel-ebpf doctor` tells what is missing"
+        )
+        print(f"otel-ebpf: {problem}", file=sys.stderr)
+        return problem.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Keeps the kernel's maps from filling with what was forgotten."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from otel_ebpf.kernel.config import KernelConfig
+
+if TYPE_CHECKING:
+    from otel_ebpf.kernel.loader import Kernel
+
+LOOK_EVERY = 5_000_000_000
+"""Nanoseconds between two looks at the counters."""
+SWEEP_ABOVE = 0.5
+"""Part of a map in use above which it is swept."""
+SOCKET_IDLE = 600_000_000_000
+TRACE_IDLE = 120_000_000_000
+"""Nanoseconds of silence after which an entry may go, when room is needed."""
+
+
+class Ageing:
+    """Watches ``__trace_stats_map`` and sweeps maps that grow too full.
+
+    Entries normally go with the close of their socket or the end of their thread. What is
+    left was missed: descriptors closed by close_range or by exec, or beyond those that are
+    swept when a process ends.
+    """
+
+    def __init__(self, kernel: Kernel, config: KernelConfig) -> None:
+        self._kernel = kernel
+        self._config = config
+        self._next = 0
+        self.swept = 0
+
+    def tick(self, now: int) -> None:
+        """Looks, at most every five seconds. ``now`` is CLOCK_MONOTONIC in ns."""
+        if now < self._next:
+            return
+        self._next = now + LOOK_EVERY
+        stats = self._kernel.stats()
+        sockets = stats["sockets_opened"] - stats["sockets_closed"]
+        traces = stats["traces_opened"] - stats["traces_closed"]
+        # An entry of the descriptor map may outlive its socket's: both count.
+        if sockets > self._config.max_sockets * SWEEP_ABOVE or stats["socket_map_full"]:
+            self.swept += self._sweep("socket_state_map", now - SOCKET_IDLE)
+            self.swept += self._sweep_descriptors()
+        if traces > self._config.max_traces * SWEEP_ABOVE or stats["trace_map_full"]:
+            self.swept += self._sweep("__trace_map", now - TRACE_IDLE)
+
+    def _sweep(self, name: str, before: int) -> int:
+        table: Any = self._kernel.table(name)
+        old = [key for key, value in table.items() if value.ts < before]
+        return self._delete(table, old)
+
+    def _sweep_descriptors(self) -> int:
+        table: Any = self._kernel.table("__socket_info_map")
+        alive: dict[int, bool] = {}
+        old = []
+        for key, _ in table.items():
+            pid = key.value >> 32
+            if pid not in alive:
+                alive[pid] = os.path.exists(f"/proc/{pid}")
+            if not alive[pid]:
+                old.append(key)
+        return self._delete(table, old)
+
+    @staticmethod
+    def _delete(table: Any, keys: list[Any]) -> int:
+        for key in keys:
+            try:
+                del table[key]
+            except KeyError:
+                continue  # the kernel was quicker
+        return len(keys)

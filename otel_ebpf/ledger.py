@@ -1,0 +1,36 @@
+"""The closing account: what was seen, what became of it, and why the rest did not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_FIRST = ("records_seen", "exchanges", "spans_exported", "records_lost", "spans_dropped")
+
+EXPLAINED = {
+    "burst_lost": "records lost: the agent read too slowly and the perf buffer was full",
+    "records_lost_with_bursts": "records that never arrived, by the bursts' own numbering",
+    "unknown_protocol": "segments of sockets that speak no known protocol",
+    "read_fault": "payloads that could not be read from the program's memory",
+    "socket_map_full": "sockets not followed: the map was full",
+    "trace_map_full": "requests not carried: the map was full",
+    "args_map_full": "system calls not followed: the map was full",
+    "port_refused": "sockets outside the chosen ports",
+    "own_traffic": "segments of the agent's own export, or of sockets left alone",
+    "telemetry_exports_left_out": "requests that carry telemetry themselves",
+    "requests_in_flight_at_end": "requests without a response when the agent stopped",
+    "responses_without_request": "responses whose request was before the agent's time",
+    "records_late": "records behind the watermark, taken all the same",
+}
+"""Reasons in words; other counters speak for themselves."""
+
+
+def ledger_lines(totals: Mapping[str, int], details: Mapping[str, int]) -> list[str]:
+    """Lines ``name: number`` with the totals first and then every count that is not 0."""
+    lines = ["otel-ebpf ledger"]
+    for name in _FIRST:
+        lines.append(f"  {name.replace('_', ' ')}: {totals.get(name, 0)}")
+    for name in sorted(details):
+        if details[name] and name not in _FIRST:
+            why = f"  ({EXPLAINED[name]})" if name in EXPLAINED else ""
+            lines.append(f"    {name}: {details[name]}{why}")
+    return lines

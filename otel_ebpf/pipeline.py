@@ -1,0 +1,111 @@
+"""Everything above the kernel, as one pipeline: bursts in, spans out.
+
+It reads no clock, opens nothing and starts no thread, so a capture replays through it
+without privileges and gives the same spans every time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from otel_ebpf.correlation.correlator import Correlator
+from otel_ebpf.correlation.ids import Ids
+from otel_ebpf.correlation.model import Exchange
+from otel_ebpf.events.decode import Decoder, Record
+from otel_ebpf.events.layout import EXEC, EXIT, FORK
+from otel_ebpf.events.order import Orderer
+from otel_ebpf.export.sampling import TraceSampler
+from otel_ebpf.metadata.process import Process
+from otel_ebpf.spans.builder import SpanBuilder
+from otel_ebpf.spans.model import Span
+
+_TELEMETRY = ("/v1/traces", "/v1/metrics", "/v1/logs")
+
+
+class Pipeline:
+    """Decode, order, correlate, sample, build.
+
+    Args:
+        ids: span and trace ids.
+        builder: makes spans of exchanges.
+        sampler: decides which become spans.
+        put: takes each span; False when it was not queued (counted there).
+        process_of: pid -> Process, or None when it is gone.
+        on_process: told of process records at once, before they are ordered.
+    """
+
+    def __init__(
+        self,
+        ids: Ids,
+        builder: SpanBuilder,
+        sampler: TraceSampler,
+        put: Callable[[Span], bool],
+        process_of: Callable[[int], Process | None],
+        on_process: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.decoder = Decoder()
+        self.orderer = Orderer()
+        self.correlator = Correlator(ids)
+        self.counts: Counter[str] = Counter()
+        self._builder = builder
+        self._sampler = sampler
+        self._put = put
+        self._process_of = process_of
+        self._on_process = on_process
+
+    def burst(self, data: bytes) -> None:
+        """Takes one burst of one CPU."""
+        records = self.decoder.feed(data)
+        if self._on_process is not None:
+            for record in records:
+                if record.type in (EXEC, FORK, EXIT):
+                    self._on_process(record)
+        self.orderer.feed(records)
+
+    def advance(self, watermark: int) -> None:
+        """No record older than ``watermark`` (ns, CLOCK_MONOTONIC) will come any more."""
+        records = self.orderer.advance(watermark)
+        if records:
+            self._emit(self.correlator.feed(records))
+        self._emit(self.correlator.tick(watermark))
+
+    def finish(self) -> None:
+        """The end of the data: everything that can still leave does."""
+        self._emit(self.correlator.feed(self.orderer.flush()))
+        self._emit(self.correlator.flush())
+
+    def go_process(self, pid: int) -> None:
+        """``pid`` runs a Go program."""
+        self.correlator.go_process(pid)
+
+    def stats(self) -> dict[str, int]:
+        """Counters of every stage."""
+        return {
+            "records_decoded": self.decoder.records,
+            "records_lost_with_bursts": self.decoder.lost,
+            "bursts_malformed": self.decoder.malformed,
+            "records_late": self.orderer.late,
+            "records_early": self.orderer.early,
+            "sends_corrected": self.orderer.corrected,
+            **self.correlator.stats(),
+            **self._sampler.stats(),
+            **self._builder.stats(),
+            **self.counts,
+        }
+
+    def _emit(self, exchanges: list[Exchange]) -> None:
+        for exchange in exchanges:
+            request = exchange.request
+            if (
+                request.method == "POST"
+                and exchange.protocol == "http"
+                and request.target.endswith(_TELEMETRY)
+            ):
+                # Spans about the sending of spans would never end.
+                self.counts["telemetry_exports_left_out"] += 1
+                continue
+            if not self._sampler.sample(exchange):
+                continue
+            exchange.process = self._process_of(exchange.pid)
+            self._put(self._builder.build(exchange))

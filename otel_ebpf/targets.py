@@ -1,0 +1,228 @@
+"""Processes, as they come: which are traced, and what the kernel half must know of them."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from otel_ebpf.discovery.go_binary import GoBinary
+from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
+from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.errors import OtelEbpfError
+
+_log = logging.getLogger(__name__)
+
+# member of struct proc_info_t -> name in go_offsets.FIELDS
+_RUNTIME = {
+    "g_goid": "runtime.g.goid",
+    "p_goidcache": "runtime.p.goidcache",
+    "p_goidcacheend": "runtime.p.goidcacheend",
+}
+_HTTP1 = {
+    "sudog_g": "runtime.sudog.g",
+    "hchan_qcount": "runtime.hchan.qcount",
+    "hchan_buf": "runtime.hchan.buf",
+    "hchan_elemsize": "runtime.hchan.elemsize",
+    "hchan_recvx": "runtime.hchan.recvx",
+    "hchan_recvq": "runtime.hchan.recvq.first",
+    "pc_conn": "net/http.persistConn.conn",
+    "pc_reqch": "net/http.persistConn.reqch",
+    "rc_ch": "net/http.requestAndChan.ch",
+    "request_ctx": "net/http.Request.ctx",
+    "conn_rwc": "net/http.conn.rwc",
+    "conn_cancel_ctx": "net/http.conn.cancelCtx",
+    "conn_cur_req": "net/http.conn.curReq",
+    "response_req": "net/http.response.req",
+    "fd_sysfd": "net.netFD.pfd.Sysfd",
+}
+READ_LOOP = "net/http.(*persistConn).readLoop"
+SERVE = "net/http.(*conn).serve"
+
+
+class KernelSide(Protocol):
+    """What is needed of the kernel half."""
+
+    def set_process(self, pid: int, members: dict[str, int]) -> None: ...
+
+    def attach_uprobe(self, path: str, offset: int, program: str) -> None: ...
+
+    def choose(self, pids: Sequence[int]) -> None: ...
+
+
+def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
+    """Members of ``struct proc_info_t`` for a Go process.
+
+    ``go`` is 1 where goroutines can be told apart, ``http1`` where net/http's client
+    and server connections can be read as well.
+    """
+    offsets = go.offsets
+    absent = -1
+    members: dict[str, int] = {
+        "g_parent_goid": offsets.get("runtime.g.parentGoid", absent),
+        "rc_treq": absent,
+        "rc_req": absent,
+        "treq_ctx": absent,
+        "go": 0,
+        "http1": 0,
+        "allp": 0,
+        "goidgen": 0,
+        "tls_g": go.g_tls_offset or 0,
+    }
+    for member, name in {**_RUNTIME, **_HTTP1}.items():
+        members[member] = offsets.get(name, absent)
+    members["go"] = 1
+    if go.g_tls_offset is None or members["g_goid"] < 0:
+        # Its goroutines cannot be told apart: nothing carries anything, no thread either.
+        members["g_goid"] = absent
+        return members
+    generation = offsets.get("runtime.schedt.goidgen", absent)
+    births = "runtime.sched" in go.addresses and "runtime.allp" in go.addresses
+    if births and generation >= 0 and members["p_goidcache"] >= 0:
+        members["goidgen"] = go.addresses["runtime.sched"] + load_bias + generation
+        members["allp"] = go.addresses["runtime.allp"] + load_bias
+    transport = offsets.get("net/http.requestAndChan.treq", absent)
+    if transport >= 0:
+        members["rc_treq"] = transport
+        members["treq_ctx"] = offsets.get("net/http.transportRequest.ctx", absent)
+        if members["treq_ctx"] < 0:
+            return members
+    else:
+        members["rc_req"] = offsets.get("net/http.requestAndChan.req", absent)
+        if members["rc_req"] < 0:
+            return members
+    if all(members[member] >= 0 for member in _HTTP1):
+        members["http1"] = 1
+    return members
+
+
+class Targets:
+    """Looks at processes in a thread of its own and prepares the kernel half for them.
+
+    Args:
+        kernel: set once it is loaded; looking at programs goes on before that.
+        globs: ``--exe`` patterns; a program whose path or name matches is chosen.
+        told: called from this thread with each Go process that is ready.
+    """
+
+    def __init__(self, globs: Sequence[str], proc: ProcFs | None = None) -> None:
+        self._globs = tuple(globs)
+        self._proc = proc or ProcFs()
+        self._work: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._uprobes: set[tuple[int, int, int, int]] = set()
+        self._kernel: KernelSide | None = None
+        self.found: deque[tuple[int, str]] = deque()
+        """(pid, language) of processes that were looked at; the agent takes them."""
+        self.go_processes = 0
+        self.go_without_identity = 0
+        self.unreadable = 0
+        self.uprobes = 0
+        self._thread = threading.Thread(target=self._run, name="otel-ebpf-targets", daemon=True)
+
+    def prepare(self) -> list[ProcessImage]:
+        """Looks at every running process. May run before the kernel half is loaded."""
+        images = []
+        for pid in list_pids(self._proc):
+            image = classify(pid, self._proc)
+            if image is not None:
+                images.append(image)
+        return images
+
+    def start(self, kernel: KernelSide, images: Sequence[ProcessImage]) -> None:
+        """The kernel half is there: tells it of ``images`` and begins to follow others."""
+        self._kernel = kernel
+        for image in images:
+            self._apply(image)
+        self._thread.start()
+
+    def look(self, pid: int) -> None:
+        """A process runs a new program."""
+        self._work.put(pid)
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._work.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def stats(self) -> dict[str, int]:
+        """Counters for the ledger."""
+        return {
+            "go_processes": self.go_processes,
+            "go_processes_without_goroutines": self.go_without_identity,
+            "programs_unreadable": self.unreadable,
+            "uprobes": self.uprobes,
+        }
+
+    def _run(self) -> None:
+        while True:
+            pid = self._work.get()
+            if pid is None:
+                return
+            self._guard(self._look, pid)
+
+    def _guard(self, act: Callable[[int], None], pid: int) -> None:
+        try:
+            act(pid)
+        except Exception as error:  # one strange program must not end the watching
+            self.unreadable += 1
+            _log.warning("process %d is traced without its details: %s", pid, error)
+
+    def _look(self, pid: int) -> None:
+        image = classify(pid, self._proc)
+        if image is not None:
+            self._apply(image)
+
+    def _apply(self, image: ProcessImage) -> None:
+        assert self._kernel is not None
+        if image.problem:
+            self.unreadable += 1
+        if self._chosen(image.exe):
+            self._kernel.choose([image.pid])
+        if image.go is not None:
+            self._apply_go(self._kernel, image, image.go)
+        self.found.append((image.pid, image.language))
+
+    def _chosen(self, exe: str) -> bool:
+        name = exe.rpartition("/")[2]
+        return any(fnmatch.fnmatchcase(exe if "/" in glob else name, glob) for glob in self._globs)
+
+    def _apply_go(self, kernel: KernelSide, image: ProcessImage, go: GoBinary) -> None:
+        bias = self._load_bias(image.pid, go) if go.pie else 0
+        members = process_members(go, bias or 0)
+        if go.pie and bias is None:
+            members["allp"] = members["goidgen"] = 0
+        kernel.set_process(image.pid, members)
+        self.go_processes += 1
+        if members["g_goid"] < 0:
+            self.go_without_identity += 1
+        if not members["http1"] or go.identity in self._uprobes:
+            return
+        self._uprobes.add(go.identity)
+        path = str(self._proc.path(image.pid, "exe"))
+        for symbol, program in (
+            (READ_LOOP, "go_persist_conn_read_loop"),
+            (SERVE, "go_conn_serve"),
+        ):
+            offset = go.symbols.get(symbol)
+            if offset is None:
+                continue
+            try:
+                kernel.attach_uprobe(path, offset, program)
+                self.uprobes += 1
+            except OtelEbpfError as error:
+                _log.warning("%s: %s", image.exe, error)
+
+    def _load_bias(self, pid: int, go: GoBinary) -> int | None:
+        """Where a position-independent program was loaded: its first mapping's start."""
+        raw = self._proc.read(pid, "maps", 1 << 16) or b""
+        _, inode, _, _ = go.identity
+        for line in raw.splitlines():
+            parts = line.split()
+            if len(parts) >= 5 and parts[4] == b"%d" % inode and int(parts[2], 16) == 0:
+                return int(parts[0].split(b"-")[0], 16)
+        return None
