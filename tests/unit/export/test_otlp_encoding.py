@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -149,6 +149,7 @@ keys = st.one_of(st.text(min_size=1, max_size=20), st.sampled_from(sorted(NEVER_
 SHARED = SpanEncoder("otel_ebpf", __version__)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(keys, attribute_values, max_size=8),
     st.integers(0, 8),
@@ -223,6 +224,7 @@ def test_resource_and_scope_are_sent_with_their_schema() -> None:
     assert [s.span_id[-1] for s in scope.spans] == [1, 2]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1))
 def test_a_varint_reads_back(number: int) -> None:
     read = 0

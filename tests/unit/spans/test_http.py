@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ebpf.correlation.model import CLIENT, SERVER, Endpoints
@@ -301,6 +301,7 @@ heads = st.binary(max_size=80)
 texts = st.text(max_size=40)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([SERVER, CLIENT]), texts, texts, texts, heads, st.integers(0, 999), texts)
 def test_no_head_whatever_makes_the_builder_fail(
     kind: int, method: str, target: str, version: str, rest: bytes, status: int, host: str
