@@ -113,12 +113,17 @@ class GrpcTransport:
         settings = self._settings
 
         def read(path: str) -> bytes | None:
+            if not path:
+                return None
             try:
-                return Path(path).read_bytes() if path else None
+                data = Path(path).read_bytes()
+                problem = "" if b"-----BEGIN " in data else "holds no PEM block"
             except OSError as error:
-                raise UsageError(
-                    f"cannot read it: {error.strerror}", where=path, mend="give a readable PEM file"
-                ) from None
+                problem = f"cannot be read: {error.strerror}"
+            if problem:
+                # gRPC itself would only fail to connect, without a word about the file.
+                raise UsageError(problem, where=path, mend="give the path of a PEM file")
+            return data
 
         return self._grpc.ssl_channel_credentials(
             read(settings.certificate), read(settings.client_key), read(settings.client_certificate)
