@@ -25,6 +25,9 @@ INLINE void tell_process(void *ctx, u8 type, u32 tgid, u32 tid, u64 other)
 	bpf_get_current_comm(r->local_addr, 16);
 	r->size = sizeof(*r);
 	burst_commit(b, sizeof(*r));
+	/* A short program must be looked at before it is gone. */
+	if (type == RECORD_EXEC)
+		burst_submit(ctx, b);
 }
 
 int on_fork(struct raw_args *c)

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from cachetools import LRUCache
+
 from otel_ebpf import __version__
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.discovery.processes import ProcessImage
@@ -102,9 +104,12 @@ class Agent:
             SpanBuilder(self._clock, settings),
             sampler,
             self._queue.put if self._queue is not None else lambda _: True,
-            self._processes.get,
+            self._process_of,
             self._on_process,
         )
+        # Names of programs that may end before /proc is read.
+        self._names: LRUCache[int, str] = LRUCache(4096)
+        self._brief: LRUCache[int, Process] = LRUCache(4096)
         self._lost_bursts = 0
         self._written_offset = 0
 
@@ -212,9 +217,24 @@ class Agent:
     def _on_process(self, record: Record) -> None:
         if record.type == EXEC:
             self._processes.exec(record.tgid)
+            self._names[record.tgid] = record.comm
+            self._processes.get(record.tgid)
             self._targets.look(record.tgid)
         elif record.type == EXIT:
             self._processes.exit(record.tgid)
+
+    def _process_of(self, pid: int) -> Process | None:
+        """The process; by its command's name alone when it was gone before it was read."""
+        known = self._processes.get(pid)
+        if known is not None:
+            return known
+        name = self._names.get(pid)
+        if name is None:
+            return None
+        attributes = {"service.name": name, "process.pid": pid, "process.executable.name": name}
+        brief = Process(pid, 0, "", "", name, attributes)
+        self._described(brief)
+        return self._brief.setdefault(pid, brief)
 
     def _take_found(self) -> None:
         found = self._targets.found
