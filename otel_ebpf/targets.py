@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from otel_ebpf.discovery.elf import identity
 from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
@@ -202,8 +204,19 @@ class Targets:
             self.go_without_identity += 1
         if not members["http1"] or go.identity in self._uprobes:
             return
+        try:
+            # Held open: the process may end, or its file be replaced, meanwhile.
+            descriptor = os.open(self._proc.path(image.pid, "exe"), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # it has ended; the next process of this program will do
+        try:
+            if identity(descriptor) == go.identity:
+                self._attach(kernel, image.exe, f"/proc/self/fd/{descriptor}", go)
+        finally:
+            os.close(descriptor)
+
+    def _attach(self, kernel: KernelSide, exe: str, path: str, go: GoBinary) -> None:
         self._uprobes.add(go.identity)
-        path = str(self._proc.path(image.pid, "exe"))
         for symbol, program in (
             (READ_LOOP, "go_persist_conn_read_loop"),
             (SERVE, "go_conn_serve"),
@@ -215,7 +228,8 @@ class Targets:
                 kernel.attach_uprobe(path, offset, program)
                 self.uprobes += 1
             except OtelEbpfError as error:
-                _log.warning("%s: %s", image.exe, error)
+                self._uprobes.discard(go.identity)
+                _log.warning("%s: %s", exe, error)
 
     def _load_bias(self, pid: int, go: GoBinary) -> int | None:
         """Where a position-independent program was loaded: its first mapping's start."""
