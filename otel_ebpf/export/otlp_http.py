@@ -49,6 +49,7 @@ class HttpTransport:
         self._tls = _tls_context(settings) if settings.secure else None
         self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
+        self._sending = False
         self._aborted = False
 
     def send(self, body: bytes) -> Reply:
@@ -56,31 +57,40 @@ class HttpTransport:
         if self._gzip:
             # Level 1: spans repeat so much that more effort gains little.
             body = gzip.compress(body, 1, mtime=0)
-        reused = self._connection is not None
+        with self._lock:
+            self._sending = True
+            reused = self._connection is not None
         try:
-            return self._post(body)
-        except (ConnectionError, http.client.RemoteDisconnected) as error:
-            self._drop()
-            # A kept connection may have been closed meanwhile; that is no failure yet.
-            if not reused or self._aborted:
-                return _failed(error)
+            try:
+                return self._post(body)
+            except ConnectionError:
+                # A kept connection may have been closed meanwhile; that is no failure yet.
+                if not reused or self._aborted:
+                    raise
+                self._drop()
+                return self._post(body)
         except (OSError, http.client.HTTPException) as error:
             self._drop()
-            return _failed(error)
-        try:
-            return self._post(body)
-        except (OSError, http.client.HTTPException) as error:
-            self._drop()
-            return _failed(error)
+            detail = str(error) or type(error).__name__
+            return Reply(Outcome.RETRY, reason="connection", detail=detail)
+        finally:
+            with self._lock:
+                self._sending = False
+            if self._aborted:
+                self._drop()
 
     def abort(self) -> None:
         """Cut the connection; a waiting ``send`` returns at once."""
         with self._lock:
             self._aborted = True
+            sending = self._sending
             sock = self._connection.sock if self._connection is not None else None
-            if sock is not None:
+            if sending and sock is not None:
+                # Wakes the thread that reads; closing is for that thread to do.
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+        if not sending:
+            self._drop()
 
     def _post(self, body: bytes) -> Reply:
         connection = self._open()
@@ -127,10 +137,6 @@ class HttpTransport:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-
-
-def _failed(error: Exception) -> Reply:
-    return Reply(Outcome.RETRY, reason="connection", detail=str(error) or type(error).__name__)
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -111,7 +111,6 @@ def exporting(port: int, **settings: Any) -> Iterator[OtlpHttpExporter]:
         yield made
     finally:
         made.shutdown()
-        made._transport._drop()  # type: ignore[attr-defined]
 
 
 def test_spans_are_posted_on_one_kept_connection() -> None:

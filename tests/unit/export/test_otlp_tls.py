@@ -74,7 +74,6 @@ def test_http_shows_its_certificate_and_checks_the_servers(pem: Path) -> None:
             assert exporter.export([span(1)]).exported == 1
         finally:
             exporter.shutdown()
-            exporter._transport._drop()  # type: ignore[attr-defined]
         assert server.spans == [1]
 
 
