@@ -61,6 +61,8 @@ GO_KINDS = (
     Kind("go", "pool", "pooled", True, leaves=True),
     Kind("go", "pool", "pooled", False, leaves=True),
     Kind("go", "worker", "pooled", False, leaves=True),
+    Kind("go", "grown", "pooled", True, leaves=True),
+    Kind("go", "grown", "pooled", False, leaves=True),
     Kind("go", "leftover", "pooled", True, leaves=True),
     Kind("go", "leftover", "pooled", False, leaves=True),
 )

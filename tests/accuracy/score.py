@@ -220,8 +220,15 @@ class _Scorer:
             and span["trace_id"] == parent["trace_id"]
         ):
             return self._count(label, family, floor, call, RIGHT, rule, "")
+        if parent is None and not self._known(span):
+            # Neither the claimed nor the true parent was exported: nothing to judge by.
+            detail = f"rule {rule!r}: the span of its parent, call {parent_id}, is missing"
+            return self._count(label, family, floor, call, MISSING, "", detail)
         detail = f"rule {rule!r}: its parent is {self._name(span)}, not that of {parent_id}"
         return self._count(label, family, floor, call, WRONG, rule, detail)
+
+    def _known(self, span: Span) -> bool:
+        return (str(span["trace_id"]), str(span["parent_span_id"])) in self.owner
 
     def _name(self, span: Span) -> str:
         place = (str(span["trace_id"]), str(span["parent_span_id"]))

@@ -112,6 +112,22 @@ def test_a_parent_that_no_span_has_is_wrong(calls: list[Call]) -> None:
     assert "no span of its trace has" in str(result.problems[0])
 
 
+def test_children_of_a_missing_span_lower_recall_and_are_not_called_wrong(
+    calls: list[Call],
+) -> None:
+    spans = perfect(calls)
+    parent = next(s for s in spans if any(s["span_id"] == t["parent_span_id"] for t in spans))
+    children = [s for s in spans if s["parent_span_id"] == parent["span_id"]]
+    spans.remove(parent)
+    result = score(calls, spans, PIDS)
+    assert sums(result).get("wrong", 0) == 0
+    assert sums(result)["no span"] == len(children) + 1
+    children[0]["parent_span_id"] = next(
+        s["span_id"] for s in spans if s["trace_id"] == children[0]["trace_id"]
+    )
+    assert sums(score(calls, spans, PIDS))["wrong"] == 1
+
+
 def test_an_absent_parent_lowers_recall_but_not_precision(calls: list[Call]) -> None:
     spans = perfect(calls)
     span = client(spans, calls)

@@ -49,6 +49,7 @@ var (
 	jobs       = make(chan func(), 1024)
 	workerJobs = make(chan func())
 	workerOnce sync.Once
+	grownJobs  = make(chan func())
 )
 
 func call(ctx context.Context, client *http.Client, id, parent string) error {
@@ -136,6 +137,8 @@ func perform(request *http.Request, id string, node *Node) error {
 	case "worker":
 		workerOnce.Do(func() { go serveJobs(workerJobs) })
 		return parallel(func(f func()) { workerJobs <- f })
+	case "grown":
+		return parallel(submit)
 	case "leftover":
 		ctx := ctx
 		if node.Ctx {
@@ -156,6 +159,26 @@ func perform(request *http.Request, id string, node *Node) error {
 		return nil
 	}
 	return fmt.Errorf("unknown mode %q", node.Mode)
+}
+
+// submit is how pools that grow on demand work: an idle worker takes the job, else the
+// submitter starts a worker, which then serves jobs of whoever submits them.
+func submit(job func()) {
+	select {
+	case grownJobs <- job:
+	default:
+		go func() {
+			job()
+			for {
+				select {
+				case next := <-grownJobs:
+					next()
+				case <-time.After(200 * time.Millisecond):
+					return
+				}
+			}
+		}()
+	}
 }
 
 func serveJobs(jobs <-chan func()) {
