@@ -21,7 +21,8 @@ An edge is **right** when the parent is the true one, **wrong** when it is any o
 **absent** when the tracer gave no parent, and has **no span** when the span itself, or that of
 its parent, is missing.
 Precision is right / (right + wrong). Recall is right / all edges, so absent edges and missing
-spans lower it; a kind with fewer than 100 edges may lack one. A kind without a floor for recall may abstain; none may be wrong.
+spans lower it; a kind with fewer than 100 edges may lack one. A kind without a floor of recall may
+abstain; none may be wrong.
 """
 
 

@@ -195,7 +195,6 @@ class Agent:
 
     def stop(self, seconds: float = 30.0, signal_number: int = signal.SIGTERM) -> list[Span]:
         """Ask it to drain and end; returns every span. A bad end is an ``AgentError``."""
-        before = len(self._errors)
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
             try:
@@ -207,7 +206,7 @@ class Agent:
             reader.join(seconds)
         if self.process.returncode != 0:
             raise AgentError(f"ended with status {self.process.returncode}\n{self.errors}")
-        self.ledger = parse_ledger("".join(self._errors[before:]))
+        self.ledger = parse_ledger(self.errors.rpartition("ledger")[2])
         return self.spans
 
     def kill(self) -> None:
