@@ -111,14 +111,16 @@ def run_accuracy(
     *,
     seed: int = 1,
     late: bool = False,
+    saturate: bool = False,
     say: Say = lambda _: None,
     agent_arguments: tuple[str, ...] = (),
 ) -> Run:
     """Run ``levels`` (concurrency -> trees) under the agent and score its spans.
 
-    ``late`` opens the services' connections before the agent starts.
+    ``late`` opens the services' connections before the agent starts; ``saturate`` makes as
+    many calls as the machine can, whether or not the agent keeps up.
     """
-    plan = make_plan(seed, levels)
+    plan = make_plan(seed, levels, saturate=saturate)
     with started_services() as services:
         load(services, plan)
         if late:

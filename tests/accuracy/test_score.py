@@ -192,6 +192,25 @@ def test_spans_without_truth_and_of_other_processes_are_counted(calls: list[Call
     }
 
 
+def test_a_known_limit_is_shown_and_fails_no_run(calls: list[Call]) -> None:
+    spans = perfect(calls)
+    known = {call.id for call in calls if call.kind and call.kind.known}
+    span = next(
+        s
+        for s in spans
+        if s["kind"] == "CLIENT" and s["attributes"]["http.request.header.x-truth-id"][0] in known
+    )
+    span["parent_span_id"] = next(
+        s["span_id"]
+        for s in spans
+        if s["trace_id"] == span["trace_id"] and s["span_id"] != span["parent_span_id"]
+    )
+    result = score(calls, spans, PIDS)
+    assert sums(result)["wrong"] == 1
+    assert result.passes
+    assert "| known |" in total_table(result)
+
+
 def test_a_plan_is_the_same_for_the_same_seed_and_keeps_its_depth() -> None:
     plan = make_plan(5, {1: 200}, max_depth=4)
     assert plan.nodes == make_plan(5, {1: 200}, max_depth=4).nodes
