@@ -23,7 +23,7 @@ BPF_HASH(__active_write_args_map, u64, struct data_args_t, MAX_THREADS);
 BPF_HASH(__active_read_args_map, u64, struct data_args_t, MAX_THREADS);
 BPF_HASH(__socket_info_map, u64, struct socket_info_t, MAX_SOCKETS);
 BPF_HASH(__trace_map, u64, struct trace_info_t, MAX_TRACES);
-BPF_PROG_ARRAY(__progs_jmp_tp_map, 8);
+BPF_PROG_ARRAY(__progs_jmp_tp_map, 16);
 BPF_ARRAY(__allow_port_bitmap, struct allow_port_bitmap, 1);
 BPF_ARRAY(__protocol_filter, u32, 256);
 BPF_ARRAY(__proto_infer_cache_map, struct proto_infer_cache_t, 4096);
@@ -46,7 +46,14 @@ BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
 BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
 
-enum prog { PROG_DATA = 0, PROG_GO = 1, PROG_OUTPUT = 2 };
+enum prog {
+	PROG_DATA = 0,
+	PROG_GO = 1,
+	PROG_OUTPUT = 2,
+	PROG_ENTER_SEND = 3,
+	PROG_EXIT_SEND = 4,
+	PROG_EXIT_RECEIVE = 5
+};
 
 INLINE struct member_fields_offset *offsets(void)
 {

@@ -91,14 +91,11 @@ INLINE struct socket_state_t *start_socket(void *ctx, struct member_fields_offse
 
 	if (!sk)
 		return 0;
+	/* What is known of it belongs to an earlier connection. */
 	st = socket_state_map.lookup(&sk);
-	if (st && st->bytes[0] == 0 && st->bytes[1] == 0 && st->uid == 0)
-		st = socket_find(o, tgid, fd, sk, now);
-	else {
-		if (st)
-			socket_forget(sk, tgid, st);
-		st = socket_find(o, tgid, fd, sk, now);
-	}
+	if (st)
+		socket_forget(sk, tgid, st);
+	st = socket_find(o, tgid, fd, sk, now);
 	if (st)
 		st->role = role;
 	*sk_out = sk;

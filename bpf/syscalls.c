@@ -3,6 +3,7 @@
 
 #define MSG_PEEK 2
 #define EINPROGRESS 115
+#define EAGAIN 11
 
 int prog_data(void *ctx)
 {
@@ -66,23 +67,25 @@ INLINE void read_msghdr(u64 msg, u64 *iov, u64 *n)
 
 /* A send on its way in. Its buffer, its place in the stream and its time are taken
  * here: the peer cannot have read it yet. */
-INLINE int enter_send(void *ctx, s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call)
+INLINE int run_enter_send(void *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tgid = id >> 32;
 	struct member_fields_offset *o = offsets();
 	struct trace_conf_t *conf = config();
+	struct op_t *op = operation();
 	struct data_args_t args = {};
 	u64 now;
 
-	if (!o || !o->ready || !conf)
+	if (!o || !o->ready || !conf || !op)
 		return 0;
+	s32 fd = op->rec.fd;
+	u64 buf = op->buf, count_ = op->count, iovcnt = op->iovcnt;
+	u8 call = op->rec.syscall;
 	if (tgid == conf->self_tgid) {
 		note_self(o, fd);
 		return 0;
 	}
-	if (!process_chosen(conf, tgid))
-		return 0;
 	u64 sk = sock_of_fd(o, fd);
 	if (!sk)
 		return 0;
@@ -109,7 +112,7 @@ INLINE int enter_send(void *ctx, s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 cal
 	}
 	if (deferred)
 		return 0;
-	struct op_t *op = op_start(id, EGRESS, fd, call, now);
+	op = op_start(id, EGRESS, fd, call, now);
 	if (!op)
 		return 0;
 	op->sk = sk;
@@ -119,6 +122,24 @@ INLINE int enter_send(void *ctx, s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 cal
 	op->rec.length = count_;
 	op->at_entry = 1;
 	__progs_jmp_tp_map.call(ctx, PROG_DATA);
+	return 0;
+}
+
+/* Every send enters here; what follows is one program for all of them. */
+INLINE int enter_send(void *ctx, s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct trace_conf_t *conf = config();
+	struct op_t *op = operation();
+
+	if (!conf || !op || (tgid != conf->self_tgid && !process_chosen(conf, tgid)))
+		return 0;
+	op->rec.fd = fd;
+	op->rec.syscall = call;
+	op->buf = buf;
+	op->count = count_;
+	op->iovcnt = iovcnt;
+	__progs_jmp_tp_map.call(ctx, PROG_ENTER_SEND);
 	return 0;
 }
 
@@ -173,17 +194,31 @@ INLINE int exit_send(void *ctx, long ret, u8 call)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct data_args_t *known = __active_write_args_map.lookup(&id);
+
+	if (!known)
+		return 0;
+	if (known->call == call) {
+		if (call == CALL_SENDMMSG || (s64)known->count < 0 || ret != (long)known->count)
+			__progs_jmp_tp_map.call(ctx, PROG_EXIT_SEND);
+	}
+	__active_write_args_map.delete(&id);
+	return 0;
+}
+
+/* The rarer ways out: not all was taken, or how much there was is known only now. */
+INLINE int run_exit_send(void *ctx, long ret)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	struct data_args_t *known = __active_write_args_map.lookup(&id);
 	struct data_args_t args;
 
 	if (!known)
 		return 0;
 	args = *known;
+	u8 call = args.call;
 	__active_write_args_map.delete(&id);
-	if (args.call != call)
-		return 0;
 	if (call != CALL_SENDMMSG && (s64)args.count >= 0) {
-		if (ret != (long)args.count)
-			correct_send(ctx, id, &args, ret);
+		correct_send(ctx, id, &args, ret);
 		return 0;
 	}
 	if (ret <= 0)
@@ -252,14 +287,30 @@ INLINE int exit_receive(void *ctx, long ret, u8 call)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct data_args_t *known = __active_read_args_map.lookup(&id);
+
+	if (!known)
+		return 0;
+	/* EAGAIN is the most frequent answer there is. */
+	if (known->call == call && !known->peek && ret != -EAGAIN)
+		__progs_jmp_tp_map.call(ctx, PROG_EXIT_RECEIVE);
+	__active_read_args_map.delete(&id);
+	return 0;
+}
+
+/* One program for what every receive brought. */
+INLINE int run_exit_receive(void *ctx, long ret)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	struct data_args_t *known = __active_read_args_map.lookup(&id);
 	struct data_args_t args;
 	struct member_fields_offset *o = offsets();
 
 	if (!known)
 		return 0;
 	args = *known;
+	u8 call = args.call;
 	__active_read_args_map.delete(&id);
-	if (!o || !o->ready || args.call != call || args.peek)
+	if (!o || !o->ready)
 		return 0;
 	if (ret <= 0) {
 		/* End of stream or failure: told for conversations that are followed. */
@@ -302,6 +353,21 @@ INLINE int exit_receive(void *ctx, long ret, u8 call)
 	op->rec.length = op->count;
 	__progs_jmp_tp_map.call(ctx, PROG_DATA);
 	return 0;
+}
+
+int prog_enter_send(struct sys_enter_args *c)
+{
+	return run_enter_send(c);
+}
+
+int prog_exit_send(struct sys_exit_args *c)
+{
+	return run_exit_send(c, c->ret);
+}
+
+int prog_exit_receive(struct sys_exit_args *c)
+{
+	return run_exit_receive(c, c->ret);
 }
 
 int enter_write(struct sys_enter_args *c)

@@ -56,7 +56,14 @@ _SHARED = (
     ("socket", None, "exit_socket", False),
 )
 
-TAIL_PROGRAMS = ("prog_data", "prog_go", "prog_output")
+TAIL_PROGRAMS = (
+    "prog_data",
+    "prog_go",
+    "prog_output",
+    "prog_enter_send",
+    "prog_exit_send",
+    "prog_exit_receive",
+)
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
 
