@@ -52,7 +52,8 @@ enum prog {
 	PROG_OUTPUT = 2,
 	PROG_ENTER_SEND = 3,
 	PROG_EXIT_SEND = 4,
-	PROG_EXIT_RECEIVE = 5
+	PROG_EXIT_RECEIVE = 5,
+	PROG_SWEEP = 6
 };
 
 INLINE struct member_fields_offset *offsets(void)

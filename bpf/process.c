@@ -5,7 +5,9 @@ struct raw_args {
 	u64 args[0];
 };
 
-#define SWEPT_FDS 128
+/* Tail calls follow each other 33 times at the most. */
+#define SWEPT_AT_ONCE 8
+#define SWEPT_FDS 256
 
 INLINE void tell_process(void *ctx, u8 type, u32 tgid, u32 tid, u64 other)
 {
@@ -65,29 +67,46 @@ int on_exec(struct raw_args *c)
 	return 0;
 }
 
-int on_exit(struct raw_args *c)
+int on_exit(void *c)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tgid = id >> 32, tid = (u32)id;
 	u64 unit = id;
-	struct trace_info_t *t;
+	struct op_t *op = operation();
 
 	/* Killed inside a call, its arguments would stay. */
 	__active_write_args_map.delete(&id);
 	__active_read_args_map.delete(&id);
-	t = __trace_map.lookup(&unit);
-	if (t) {
+	if (__trace_map.lookup(&unit)) {
 		__trace_map.delete(&unit);
 		count(STAT_TRACES_CLOSED);
 	}
-	if (tid != tgid)
+	if (tid != tgid || !op)
 		return 0;
+	op->rec.fd = 0;
+	__progs_jmp_tp_map.call(c, PROG_SWEEP);
+	return 0;
+}
+
+/* A process ends without closing anything: its descriptors go, some at a time. */
+int prog_sweep(void *c)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 tgid = id >> 32;
+	struct op_t *op = operation();
+
+	if (!op)
+		return 0;
+	s32 first = op->rec.fd;
 	NO_UNROLL
-	for (s32 fd = 0; fd < SWEPT_FDS; fd++)
-		drop_fd(c, id, fd);
+	for (s32 i = 0; i < SWEPT_AT_ONCE; i++)
+		drop_fd(c, id, first + i);
+	op->rec.fd = first + SWEPT_AT_ONCE;
+	if (first + SWEPT_AT_ONCE < SWEPT_FDS)
+		__progs_jmp_tp_map.call(c, PROG_SWEEP);
 	proc_info_map.delete(&tgid);
 	target_map.delete(&tgid);
-	tell_process(c, RECORD_EXIT, tgid, tid, 0);
+	tell_process(c, RECORD_EXIT, tgid, (u32)id, 0);
 	return 0;
 }
 

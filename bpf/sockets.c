@@ -95,9 +95,11 @@ INLINE struct socket_state_t *start_socket(void *ctx, struct member_fields_offse
 	st = socket_state_map.lookup(&sk);
 	if (st)
 		socket_forget(sk, tgid, st);
-	st = socket_find(o, tgid, fd, sk, now);
-	if (st)
+	st = socket_create(o, sk, tgid, now);
+	if (st) {
+		socket_refer(tgid, fd, sk, st, now);
 		st->role = role;
+	}
 	*sk_out = sk;
 	return st;
 }

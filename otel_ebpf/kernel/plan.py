@@ -63,6 +63,7 @@ TAIL_PROGRAMS = (
     "prog_enter_send",
     "prog_exit_send",
     "prog_exit_receive",
+    "prog_sweep",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -88,6 +89,6 @@ def probe_plan() -> list[Probe]:
     probes += [
         Probe(RAW_TRACEPOINT, "sched_process_fork", "on_fork"),
         Probe(RAW_TRACEPOINT, "sched_process_exec", "on_exec"),
-        Probe(RAW_TRACEPOINT, "sched_process_exit", "on_exit"),
+        Probe(TRACEPOINT, "sched:sched_process_exit", "on_exit"),
     ]
     return probes
