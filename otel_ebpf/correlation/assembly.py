@@ -8,6 +8,7 @@ ancestor whose parent is still open, bounded in time and number.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.live import Live
@@ -25,10 +26,12 @@ class Assembly:
 
     Attributes:
         out: exchanges ready to leave; the owner empties it.
+        decide: settles an exchange whose parent was waited for too long.
     """
 
     def __init__(self, ids: Ids, counts: Counter[str]) -> None:
         self.out: list[Live] = []
+        self.decide: Callable[[Live], None] = self.settle
         self._ids = ids
         self._counts = counts
         self._queue: deque[tuple[int, Live]] = deque()
@@ -89,7 +92,7 @@ class Assembly:
                 self._leave(x)
                 return
             self._counts["parents_not_known_in_time"] += 1
-            self.settle(blocker)
+            self.decide(blocker)
 
     @staticmethod
     def _wait(x: Live, blocker: Live) -> None:

@@ -39,7 +39,7 @@ class Connection:
 
     Attributes:
         socket_id: the kernel's number.
-        pid: process that used it last.
+        opener, pid: processes that used it first and last.
         ends: addresses and ports.
         local_peer: the peer is certainly on this host.
     """
@@ -51,6 +51,7 @@ class Connection:
         "ends",
         "last_ts",
         "local_peer",
+        "opener",
         "outstanding",
         "parser",
         "pid",
@@ -63,7 +64,7 @@ class Connection:
 
     def __init__(self, record: Record) -> None:
         self.socket_id = record.socket_id
-        self.pid = record.tgid
+        self.opener = self.pid = record.tgid
         self.ends = endpoints(record)
         self.local_peer = same_host(self.ends)
         self.parser: Parser | None = None

@@ -177,7 +177,7 @@ class Correlator:
         if connection is None:
             return
         connection.end(ts, error, self)
-        for pid in {connection.pid}:
+        for pid in {connection.opener, connection.pid}:
             known = self._of_process.get(pid)
             if known is not None:
                 known.discard(socket_id)

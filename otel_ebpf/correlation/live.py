@@ -12,6 +12,7 @@ class Done:
     """What is kept of an exchange that has left, for children that bind late."""
 
     __slots__ = (
+        "carried",
         "end",
         "finished",
         "pid",
@@ -24,6 +25,7 @@ class Done:
 
     def __init__(self, x: Live) -> None:
         self.pid = x.pid
+        self.carried = x.carried
         self.end = x.end
         self.span_id = x.span_id
         self.trace_id = x.trace_id

@@ -47,6 +47,7 @@ class Parents:
     def __init__(self, assembly: Assembly, counts: Counter[str]) -> None:
         self._assembly = assembly
         self._counts = counts
+        assembly.decide = self.decide
         self._requests: dict[int, Live | Done] = {}
         self._done: deque[tuple[int, int]] = deque()
         self.go: set[int] = set()
@@ -161,7 +162,7 @@ class Parents:
     def _assembly_settle(self, x: Live) -> None:
         if x.carried is not None and x.kind != SERVER:
             parent = x.parent
-            before = parent.carried if isinstance(parent, Live) else None
+            before = parent.carried if parent is not None else None
             if before is not None and before.span_id == x.carried.span_id and before.span_id:
                 x.passed_on = True  # the program only forwards the header it was sent
             else:
@@ -189,6 +190,13 @@ class Parents:
         server.parent_span_id = client.span_id
         server.rule = SAME_HOST
         self._assembly.settle(server)
+
+    def decide(self, x: Live) -> None:
+        """The wait for ``x``'s parent is over: what it carries, or a root."""
+        if x.kind == SERVER:
+            self.alone(x)
+        else:
+            self._assembly_settle(x)
 
     def alone(self, server: Live) -> None:
         """No client's view of this request exists here: what it carries, or a root."""
