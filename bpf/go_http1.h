@@ -119,6 +119,9 @@ INLINE void go_find_caller(struct op_t *op, struct proc_info_t *pi, u64 pc)
 		READ_USER(parent_goid, g, pi->g_parent_goid);
 	if (!goid)
 		return;
+	r->caller_goid = goid;
+	if (pi->g_startpc >= 0)
+		READ_USER(r->caller_site, g, pi->g_startpc);
 	r->caller_uid = carried_by(r->tgid, goid, parent_goid, &rule, &responded);
 	if (r->caller_uid) {
 		r->flags |= FLAG_CALLER;

@@ -121,6 +121,8 @@ struct __socket_data {
 	u64 context_uid; /* the request whose context.Context this response's request has */
 	u64 goid;
 	u64 ref_ts; /* of a correction: the send's ts */
+	u64 caller_goid; /* who wrote this request, or waits for this response */
+	u64 caller_site; /* address of the function that goroutine was started with */
 	u32 fd;
 	u8 flags; /* enum record_flags */
 	u8 family;

@@ -1,9 +1,27 @@
 /* Tracepoint pairs of the calls that move bytes, and of those that make and end sockets. */
 #include "probe.h"
 
+#define MSG_OOB 1
 #define MSG_PEEK 2
+#define MSG_TRUNC 0x20
+#define MSG_ERRQUEUE 0x2000
+#define MMSGS 1024 /* UIO_MAXIOV: the kernel takes no more */
 #define EINPROGRESS 115
 #define EAGAIN 11
+
+/* x86-64: call numbers, and where struct pt_regs keeps their arguments. */
+#define NR_READ 0
+#define NR_READV 19
+#define NR_RECVFROM 45
+#define NR_RECVMSG 47
+#define NR_RECVMMSG 299
+#define KERNEL_STACK 16384
+#define PT_REGS 168
+#define PT_R10 56
+#define PT_DX 96
+#define PT_SI 104
+#define PT_DI 112
+#define PT_ORIG_AX 120
 
 int prog_data(void *ctx)
 {
@@ -65,6 +83,31 @@ INLINE void read_msghdr(u64 msg, u64 *iov, u64 *n)
 	READ_USER(*n, msg, 24);
 }
 
+/* Bytes of the first n messages of an mmsghdr array: each a msghdr, then the bytes moved;
+ * 64 bytes apart. Payload is taken of the first; the others are a gap. */
+INLINE void read_mmsg(struct op_t *op, u64 messages, long n)
+{
+	u64 total = 0, iov = 0, iovcnt = 0;
+	u32 first = 0;
+
+	NO_UNROLL
+	for (int i = 0; i < MMSGS; i++) {
+		u32 len = 0;
+		if (i >= n)
+			break;
+		READ_USER(len, messages, i * 64 + 56);
+		total += len;
+	}
+	read_msghdr(messages, &iov, &iovcnt);
+	READ_USER(first, messages, 56);
+	op->buf = iov;
+	op->iovcnt = iovcnt;
+	op->count = total;
+	op->mmsg = n;
+	if (n > 1)
+		op->limit = first;
+}
+
 /* A send on its way in. Its buffer, its place in the stream and its time are taken
  * here: the peer cannot have read it yet. */
 INLINE int run_enter_send(void *ctx)
@@ -105,6 +148,7 @@ INLINE int run_enter_send(void *ctx)
 	args.iovcnt = iovcnt;
 	args.fd = fd;
 	args.call = call;
+	args.deferred = deferred;
 	READ_KERNEL(args.seq, sk, o->tcp_write_seq);
 	if (__active_write_args_map.update(&id, &args)) {
 		count(STAT_ARGS_MAP_FULL);
@@ -164,26 +208,26 @@ INLINE void correct_send(void *ctx, u64 id, struct data_args_t *args, long ret)
 	if (!st)
 		return;
 	st->bytes[EGRESS] -= missing;
-	if (!args->recorded) /* added to an earlier record, or of no known protocol */
-		args->generation = st->co_generation;
-	struct __socket_data *r =
-		burst_record(args->generation, args->recorded ? args->offset : st->co_offset);
-	if (moved == 0 && args->recorded) {
-		/* The run begins anew with the next try. */
-		st->direction = args->before_direction;
-		st->captured = args->before_captured;
-		count(STAT_TAKEN_BACK);
-	} else {
-		count(STAT_SHORT_SENDS);
-	}
-	if (r && r->socket_id == st->socket_id && r->direction == EGRESS && r->length >= missing) {
-		r->length -= missing;
-		if (r->data_len > r->length)
-			r->data_len = r->length;
-		if (r->length == 0 && args->recorded)
-			r->type = RECORD_VOID;
-	} else if (args->recorded) {
-		tell(ctx, RECORD_CORRECTION, id, st, EGRESS, moved, args->ts);
+	if (args->recorded) { /* else of no known protocol */
+		struct __socket_data *r = burst_record(args->generation, args->offset);
+		if (moved == 0) {
+			/* The run begins anew with the next try. */
+			st->direction = args->before_direction;
+			st->captured = args->before_captured;
+			st->before_len = args->before_len;
+			count(STAT_TAKEN_BACK);
+		} else {
+			count(STAT_SHORT_SENDS);
+		}
+		if (r && r->socket_id == st->socket_id && r->length == args->count) {
+			r->length = moved;
+			if (r->data_len > moved)
+				r->data_len = moved;
+			if (moved == 0)
+				r->type = RECORD_VOID;
+		} else {
+			tell(ctx, RECORD_CORRECTION, id, st, EGRESS, moved, args->ts);
+		}
 	}
 	if (fatal(ret))
 		tell(ctx, RECORD_ERROR, id, st, EGRESS, -ret, 0);
@@ -198,7 +242,7 @@ INLINE int exit_send(void *ctx, long ret, u8 call)
 	if (!known)
 		return 0;
 	if (known->call == call) {
-		if (call == CALL_SENDMMSG || (s64)known->count < 0 || ret != (long)known->count)
+		if (known->deferred || ret != (long)known->count)
 			__progs_jmp_tp_map.call(ctx, PROG_EXIT_SEND);
 	}
 	__active_write_args_map.delete(&id);
@@ -217,16 +261,20 @@ INLINE int run_exit_send(void *ctx, long ret)
 	args = *known;
 	u8 call = args.call;
 	__active_write_args_map.delete(&id);
-	if (call != CALL_SENDMMSG && (s64)args.count >= 0) {
+	if (!args.deferred) {
 		correct_send(ctx, id, &args, ret);
 		return 0;
 	}
-	if (ret <= 0)
-		return 0;
 	struct member_fields_offset *o = offsets();
 	if (!o)
 		return 0;
 	u64 sk = sock_of_fd(o, args.fd);
+	if (ret <= 0) {
+		struct socket_state_t *st = socket_state_map.lookup(&sk);
+		if (st && !st->ignore && fatal(ret))
+			tell(ctx, RECORD_ERROR, id, st, EGRESS, -ret, 0);
+		return 0;
+	}
 	struct op_t *op = op_start(id, EGRESS, args.fd, call, args.ts);
 	if (!sk || !op)
 		return 0;
@@ -237,28 +285,8 @@ INLINE int run_exit_send(void *ctx, long ret)
 	op->buf = args.buf;
 	op->iovcnt = args.iovcnt;
 	op->count = ret;
-	if (call == CALL_SENDMMSG) {
-		/* mmsghdr is a msghdr, then the bytes sent; 64 bytes apart. */
-		u64 total = 0, iov = 0, n = 0;
-		NO_UNROLL
-		for (int i = 0; i < 64; i++) {
-			u32 len = 0;
-			if (i >= ret)
-				break;
-			READ_USER(len, args.buf, i * 64 + 56);
-			total += len;
-		}
-		read_msghdr(args.buf, &iov, &n);
-		u32 first = 0;
-		READ_USER(first, args.buf, 56);
-		op->buf = iov;
-		op->iovcnt = n;
-		op->count = total;
-		op->mmsg = ret;
-		op->rec.length = total;
-		if (ret > 1) /* payload: the first message's, the others are a gap */
-			op->limit = first;
-	}
+	if (call == CALL_SENDMMSG)
+		read_mmsg(op, args.buf, ret);
 	op->rec.length = op->count;
 	__progs_jmp_tp_map.call(ctx, PROG_DATA);
 	return 0;
@@ -277,7 +305,8 @@ INLINE int enter_receive(s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call, u64 f
 	args.iovcnt = iovcnt;
 	args.fd = fd;
 	args.call = call;
-	args.peek = (flags & MSG_PEEK) != 0;
+	args.peek = (flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0;
+	args.discard = (flags & MSG_TRUNC) != 0;
 	if (__active_read_args_map.update(&id, &args))
 		count(STAT_ARGS_MAP_FULL);
 	return 0;
@@ -287,9 +316,14 @@ INLINE int exit_receive(void *ctx, long ret, u8 call)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct data_args_t *known = __active_read_args_map.lookup(&id);
+	u32 tgid = id >> 32;
 
-	if (!known)
+	if (!known) {
+		/* Asleep in this call since before the agent came, or not to be traced. */
+		if (ret > 0 && tracing(tgid))
+			__progs_jmp_tp_map.call(ctx, PROG_EXIT_RECEIVE);
 		return 0;
+	}
 	/* EAGAIN is the most frequent answer there is. */
 	if (known->call == call && !known->peek && ret != -EAGAIN)
 		__progs_jmp_tp_map.call(ctx, PROG_EXIT_RECEIVE);
@@ -297,31 +331,72 @@ INLINE int exit_receive(void *ctx, long ret, u8 call)
 	return 0;
 }
 
+/* Arguments of a call whose entry was before the probes: the registers that the thread
+ * entered the kernel with lie at the top of its kernel stack. */
+INLINE bool recover_receive(struct member_fields_offset *o, struct sys_exit_args *c,
+			    struct data_args_t *args)
+{
+	u64 task = bpf_get_current_task(), stack = 0, regs, nr = -1, iov = 0, n = 0;
+	u64 di = 0, si = 0, dx = 0, r10 = 0, flags = 0;
+
+	if (o->task_stack < 0)
+		return false;
+	READ_KERNEL(stack, task, o->task_stack);
+	regs = stack + KERNEL_STACK - PT_REGS;
+	READ_KERNEL(nr, regs, PT_ORIG_AX);
+	if (nr != c->nr) { /* kernels with FRED leave two words above */
+		regs -= 16;
+		READ_KERNEL(nr, regs, PT_ORIG_AX);
+		if (nr != c->nr)
+			return false;
+	}
+	READ_KERNEL(di, regs, PT_DI);
+	READ_KERNEL(si, regs, PT_SI);
+	READ_KERNEL(dx, regs, PT_DX);
+	READ_KERNEL(r10, regs, PT_R10);
+	args->fd = di;
+	args->buf = si;
+	args->count = dx;
+	if (nr == NR_READ) {
+		args->call = CALL_READ;
+	} else if (nr == NR_RECVFROM) {
+		args->call = CALL_RECVFROM;
+		flags = r10;
+	} else if (nr == NR_READV) {
+		args->call = CALL_READV;
+		args->iovcnt = dx;
+	} else if (nr == NR_RECVMSG) {
+		args->call = CALL_RECVMSG;
+		read_msghdr(si, &iov, &n);
+		args->buf = iov;
+		args->iovcnt = n;
+		flags = dx;
+	} else if (nr == NR_RECVMMSG) {
+		args->call = CALL_RECVMMSG;
+		flags = r10;
+	} else {
+		return false;
+	}
+	return !(flags & MSG_PEEK);
+}
+
 /* One program for what every receive brought. */
-INLINE int run_exit_receive(void *ctx, long ret)
+INLINE int run_exit_receive(struct sys_exit_args *ctx, long ret)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct data_args_t *known = __active_read_args_map.lookup(&id);
-	struct data_args_t args;
+	struct data_args_t args = {};
 	struct member_fields_offset *o = offsets();
 
-	if (!known)
-		return 0;
-	args = *known;
-	u8 call = args.call;
-	__active_read_args_map.delete(&id);
 	if (!o || !o->ready)
 		return 0;
-	if (ret <= 0) {
-		/* End of stream or failure: told for conversations that are followed. */
-		if (ret == 0 ? (args.count == 0) : !fatal(ret))
-			return 0;
-		u64 dead = sock_of_fd(o, args.fd);
-		struct socket_state_t *st = socket_state_map.lookup(&dead);
-		if (dead && st && !st->ignore)
-			tell(ctx, ret ? RECORD_ERROR : RECORD_EOF, id, st, INGRESS, -ret, 0);
+	if (known) {
+		args = *known;
+		__active_read_args_map.delete(&id);
+	} else if (!recover_receive(o, ctx, &args)) {
 		return 0;
 	}
+	u8 call = args.call;
 	u64 sk = sock_of_fd(o, args.fd);
 	struct op_t *op = op_start(id, INGRESS, args.fd, call, bpf_ktime_get_ns());
 	if (!sk || !op)
@@ -330,26 +405,22 @@ INLINE int run_exit_receive(void *ctx, long ret)
 	op->buf = args.buf;
 	op->iovcnt = args.iovcnt;
 	op->count = ret;
-	if (call == CALL_RECVMMSG) {
-		u64 total = 0, iov = 0, n = 0;
-		NO_UNROLL
-		for (int i = 0; i < 64; i++) {
-			u32 len = 0;
-			if (i >= ret)
-				break;
-			READ_USER(len, args.buf, i * 64 + 56);
-			total += len;
-		}
-		read_msghdr(args.buf, &iov, &n);
-		u32 first = 0;
-		READ_USER(first, args.buf, 56);
-		op->buf = iov;
-		op->iovcnt = n;
-		op->count = total;
-		op->mmsg = ret;
-		if (ret > 1)
-			op->limit = first;
+	if (call == CALL_RECVMMSG && ret > 0)
+		read_mmsg(op, args.buf, ret);
+	if (ret <= 0 || op->count == 0) {
+		/* End of stream or failure: told for conversations that are followed. Who
+		 * asks for nothing gets nothing, which is no end. */
+		if (ret < 0 ? !fatal(ret)
+			    : op->iovcnt ? iov_total(op->buf, op->iovcnt) == 0 : args.count == 0)
+			return 0;
+		struct socket_state_t *st = socket_state_map.lookup(&sk);
+		if (st && !st->ignore)
+			tell(ctx, ret < 0 ? RECORD_ERROR : RECORD_EOF, id, st, INGRESS,
+			     ret < 0 ? -ret : 0, 0);
+		return 0;
 	}
+	if (args.discard && sock_family(o, sk) != FAMILY_UNIX)
+		op->buf = 0;
 	op->rec.length = op->count;
 	__progs_jmp_tp_map.call(ctx, PROG_DATA);
 	return 0;
@@ -468,7 +539,7 @@ int exit_recvmsg(struct sys_exit_args *c)
 
 int enter_recvmmsg(struct sys_enter_args *c)
 {
-	return enter_receive(c->args[0], c->args[1], 1, 0, CALL_RECVMMSG, c->args[3]);
+	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_RECVMMSG, c->args[3]);
 }
 
 int exit_recvmmsg(struct sys_exit_args *c)

@@ -169,6 +169,13 @@ INLINE void find_parent(struct op_t *op)
 	u8 rule = RULE_NONE, responded = 0;
 
 	if (op->go) {
+		u32 tgid = r->tgid;
+		struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+		if (pi && op->g) {
+			r->caller_goid = r->goid;
+			if (pi->g_startpc >= 0)
+				READ_USER(r->caller_site, op->g, pi->g_startpc);
+		}
 		if (r->goid)
 			r->parent_uid = carried_by(r->tgid, r->goid, op->parent_goid, &rule,
 						   &responded);

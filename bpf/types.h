@@ -15,6 +15,7 @@ struct member_fields_offset {
 	s32 task_tgid;
 	s32 task_pid;
 	s32 task_nsproxy;
+	s32 task_stack;
 	s32 nsproxy_net_ns;
 	s32 net_ns_inum;
 	s32 files_fdt;
@@ -35,7 +36,10 @@ struct member_fields_offset {
 	s32 tcp_copied_seq;
 	s32 tcp_write_seq;
 	s32 unix_peer;
+	s32 task_signal;
+	s32 signal_live;
 	u32 ready;
+	u32 pad;
 };
 
 enum filter { FILTER_PROCESSES = 1, FILTER_PORTS = 2 };
@@ -86,9 +90,12 @@ struct data_args_t {
 	u8 call;
 	u8 recorded; /* the entry made a record */
 	u8 before_direction; /* the run's state before it, to take it back */
-	u8 peek;
+	u8 peek;    /* what it returns stays where it is, or never was in the stream */
+	u8 discard; /* MSG_TRUNC: the bytes are gone, but not into the buffer */
+	u8 deferred; /* the entry left all to the exit */
+	u8 before_len; /* as before_direction */
+	u8 pad;
 	u32 before_captured;
-	u32 pad;
 };
 
 /* What socket is behind a descriptor. */
@@ -124,7 +131,7 @@ struct socket_state_t {
 	u8 family;
 	u8 before_len; /* first bytes of the run, while it is too short to judge */
 	u8 is_request; /* the run is (part of) a request */
-	u64 before; /* those bytes, the first one lowest */
+	u64 before[2]; /* those bytes */
 	u16 local_port;
 	u16 peer_port;
 	u8 local_addr[16];
@@ -161,6 +168,7 @@ struct proc_info_t {
 	s32 tls_g;
 	s32 g_goid;
 	s32 g_parent_goid; /* -1 before Go 1.21 */
+	s32 g_startpc;
 	s32 p_goidcache;
 	s32 p_goidcacheend;
 	s32 sudog_g;
@@ -183,7 +191,7 @@ struct proc_info_t {
 	s32 fd_sysfd; /* within net.netFD */
 	u8 go;
 	u8 http1; /* the net/http offsets above are known */
-	u8 pad[2];
+	u8 pad[6];
 };
 
 struct go_key {
@@ -233,6 +241,7 @@ struct op_t {
 	u64 buf;
 	u64 count;
 	u64 unit;
+	u64 g; /* address of the running goroutine */
 	u64 parent_goid;
 	u32 iovcnt;
 	u32 mmsg;  /* messages that one call moved */
@@ -242,7 +251,8 @@ struct op_t {
 	u8 before_direction;
 	u8 at_entry; /* a send on its way in: its exit will confirm it */
 	u8 go;
-	u8 pad;
+	u8 before_len;
+	u8 head[48]; /* first bytes of the run, zeros behind them */
 };
 
 #endif

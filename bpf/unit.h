@@ -44,6 +44,7 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 	u64 g = current_g(o, pi);
 	if (!g)
 		return;
+	op->g = g;
 	READ_USER(r->goid, g, pi->g_goid);
 	if (pi->g_parent_goid >= 0)
 		READ_USER(op->parent_goid, g, pi->g_parent_goid);

@@ -295,7 +295,8 @@ class Agent:
             "records_seen": stats["records"],
             "exchanges": self._pipeline.correlator.counts["exchanges"],
             "spans_exported": details.get("spans_exported", 0),
-            "records_lost": stats["burst_lost"] + self._pipeline.decoder.lost,
+            # Two witnesses of the same loss; what is lost last only the kernel has seen.
+            "records_lost": max(stats["burst_lost"], self._pipeline.decoder.lost),
             "spans_dropped": sum(
                 count for name, count in details.items() if name.startswith("spans_dropped.")
             ),

@@ -68,7 +68,7 @@ def replay(path: str, output: str, env: Mapping[str, str], out: TextIO, err: Tex
         "records_seen": pipeline.decoder.records,
         "exchanges": pipeline.correlator.counts["exchanges"],
         "spans_exported": details.get("spans_exported", 0),
-        "records_lost": kernel.get("burst_lost", 0) + pipeline.decoder.lost,
+        "records_lost": max(kernel.get("burst_lost", 0), pipeline.decoder.lost),
         "spans_dropped": sum(
             count for name, count in details.items() if name.startswith("spans_dropped.")
         ),

@@ -66,6 +66,7 @@ def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
     absent = -1
     members: dict[str, int] = {
         "g_parent_goid": offsets.get("runtime.g.parentGoid", absent),
+        "g_startpc": offsets.get("runtime.g.startpc", absent),
         "rc_treq": absent,
         "rc_req": absent,
         "treq_ctx": absent,

@@ -47,7 +47,8 @@ class Live(Exchange):
         followers: server exchanges that wait for this client one's verdict.
         carried: trace context found in the request, or None.
         passed_on: the request carries the context with which its cause arrived.
-        candidate: (uid, rule) found when the request was written, to be confirmed.
+        candidate: (uid, rule, site of the goroutine) found when the request was written,
+            to be confirmed.
         writer: goroutine that wrote the request.
         key: same-host key, see docs/correlation.md.
         left: it has been handed on.
@@ -114,6 +115,6 @@ class Live(Exchange):
         self.followers: list[Live] | None = None
         self.carried: Any = None
         self.passed_on = False
-        self.candidate: tuple[int, int] | None = None
+        self.candidate: tuple[int, int, int] | None = None
         self.writer = 0
         self.key: tuple[str, int, int] | None = None

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.live import Done, Live
 from otel_ebpf.correlation.model import SERVER
+from otel_ebpf.correlation.sites import Sites
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import (
     FLAG_CALLER_PARENT,
@@ -50,6 +51,7 @@ class Parents:
         assembly.decide = self.decide
         self._requests: dict[int, Live | Done] = {}
         self._done: deque[tuple[int, int]] = deque()
+        self.sites = Sites(self._ended)
         self.go: set[int] = set()
         """Processes known to be Go programs."""
 
@@ -72,6 +74,7 @@ class Parents:
         while done and (done[0][0] <= now or len(done) > MAX_DONE):
             _, uid = done.popleft()
             self._requests.pop(uid, None)
+        self.sites.tick(now)
 
     # -- client requests -----------------------------------------------------------
 
@@ -85,7 +88,7 @@ class Parents:
             elif rule == RULE_ANCESTOR:
                 # A connection dialled for one request may serve another: who reads the
                 # response will tell.
-                x.candidate = (record.parent_uid, rule)
+                x.candidate = (record.parent_uid, rule, record.caller_site)
             return
         if x.pid in self.go:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
@@ -101,24 +104,47 @@ class Parents:
         """The response began to arrive: Go's witnesses (rule 5), or the end of waiting."""
         if x.settled:
             return
-        caller, context = record.caller_uid, record.context_uid
         if record.flags & FLAG_GO_POOLED:
-            if caller and context and caller != context:
-                self._abstain(x, "witnesses_disagree")
-            elif context:
-                self.bind(x, context, BOTH if caller else CONTEXT)
-            elif caller:
-                inherited = record.flags & FLAG_CALLER_PARENT
-                self.bind(x, caller, CALLER_PARENT if inherited else CALLER)
-            else:
-                self._abstain(x, "no_witness")
+            self._by_witnesses(x, record)
         elif x.candidate and record.goid == x.writer:
-            # Written and read by one goroutine: no pool in between.
-            self.bind(x, x.candidate[0], RULES[x.candidate[1]])
+            # Written and read by one goroutine: no pool of connections in between.
+            uid, rule, site = x.candidate
+            if self.sites.saw(x.pid, site, x.writer, uid):
+                self.bind(x, uid, RULES[rule])
+            else:
+                self._abstain(x, "untried_go_statement")
         elif x.candidate:
             self._abstain(x, "unconfirmed_ancestor")
         else:
             self._assembly_settle(x)
+
+    def _by_witnesses(self, x: Live, record: Record) -> None:
+        """The parked caller and the context chain of a net/http client connection."""
+        caller, context = record.caller_uid, record.context_uid
+        inherited = bool(record.flags & FLAG_CALLER_PARENT)
+        believed = True
+        if record.caller_goid and (inherited or not caller):
+            believed = self.sites.saw(x.pid, record.caller_site, record.caller_goid, caller)
+        if caller and context and caller != context:
+            if inherited:
+                # It works for a request other than the one it was born in: a pool.
+                self.sites.close(x.pid, record.caller_site)
+            if believed:
+                self._abstain(x, "witnesses_disagree")
+            else:
+                self.bind(x, context, CONTEXT)
+        elif context:
+            self.bind(x, context, BOTH if caller else CONTEXT)
+        elif caller and believed:
+            self.bind(x, caller, CALLER_PARENT if inherited else CALLER)
+        else:
+            self._abstain(x, "untried_go_statement" if caller else "no_witness")
+
+    def _ended(self, uid: int) -> int:
+        request = self._requests.get(uid)
+        if request is None:
+            return -1
+        return request.end if request.finished else 0
 
     def unanswered(self, x: Live) -> None:
         """It ended without a response."""

@@ -22,6 +22,8 @@ class Record:
     __slots__ = (
         "address",
         "begins",
+        "caller_goid",
+        "caller_site",
         "caller_uid",
         "context_uid",
         "data",
@@ -74,6 +76,8 @@ class Record:
     context_uid: int
     goid: int
     ref_ts: int
+    caller_goid: int
+    caller_site: int
     fd: int
     flags: int
     family: int
@@ -155,6 +159,8 @@ class Decoder:
                     r.context_uid,
                     r.goid,
                     r.ref_ts,
+                    r.caller_goid,
+                    r.caller_site,
                     r.fd,
                     r.flags,
                     r.family,

@@ -28,6 +28,8 @@ RECORD_MEMBERS: tuple[tuple[str, str], ...] = (
     ("context_uid", "Q"),
     ("goid", "Q"),
     ("ref_ts", "Q"),
+    ("caller_goid", "Q"),
+    ("caller_site", "Q"),
     ("fd", "I"),
     ("flags", "B"),
     ("family", "B"),

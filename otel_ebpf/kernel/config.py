@@ -16,6 +16,7 @@ MEMBERS = {
     "task_tgid": "task_struct.tgid",
     "task_pid": "task_struct.pid",
     "task_nsproxy": "task_struct.nsproxy",
+    "task_stack": "task_struct.stack",
     "nsproxy_net_ns": "nsproxy.net_ns",
     "net_ns_inum": "net.ns.inum",
     "files_fdt": "files_struct.fdt",
@@ -36,6 +37,8 @@ MEMBERS = {
     "tcp_copied_seq": "tcp_sock.copied_seq",
     "tcp_write_seq": "tcp_sock.write_seq",
     "unix_peer": "unix_sock.peer",
+    "task_signal": "task_struct.signal",
+    "signal_live": "signal_struct.live",
 }
 
 

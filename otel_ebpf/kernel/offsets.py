@@ -16,6 +16,8 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "task_struct.group_leader": (),
     "task_struct.real_parent": (),
     "task_struct.nsproxy": (),
+    "task_struct.signal": (),
+    "signal_struct.live": (),
     "nsproxy.net_ns": (),
     "net.ns.inum": (),
     "files_struct.fdt": (),
@@ -46,6 +48,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 """Our name -> what other kernels call it. A kernel without one of these cannot be traced."""
 
 _OPTIONAL: dict[str, tuple[str, ...]] = {
+    "task_struct.stack": (),
     # CLOCK_MONOTONIC; start_boottime is what /proc/PID/stat counts (5.5 renamed it).
     "task_struct.start_time": (),
     "task_struct.start_boottime": ("task_struct.real_start_time",),
