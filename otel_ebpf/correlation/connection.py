@@ -42,15 +42,20 @@ class Connection:
         opener, pid: processes that used it first and last.
         ends: addresses and ports.
         local_peer: the peer is certainly on this host.
+        last_ts: nanoseconds of the latest byte.
+        watched: it is in the correlator's list of connections with an open end.
     """
 
     __slots__ = (
         "begun",
+        "cut",
         "descriptor",
         "ended",
         "ends",
+        "last_direction",
         "last_ts",
         "local_peer",
+        "next_seq",
         "opener",
         "outstanding",
         "parser",
@@ -60,6 +65,7 @@ class Connection:
         "response",
         "socket_id",
         "unknown",
+        "watched",
     )
 
     def __init__(self, record: Record) -> None:
@@ -78,6 +84,12 @@ class Connection:
         self.unknown: list[Record] = []
         self.ended = False
         self.last_ts = record.ts
+        self.last_direction = -1
+        self.watched = False
+        self.next_seq = [-1, -1]
+        """By direction: where the next byte belongs in the stream; -1: not known."""
+        self.cut = True
+        """Bytes may have been lost since the last response (or ever, before the first)."""
 
     def speak(self, descriptor: Descriptor) -> None:
         """The kernel has recognised the protocol."""
@@ -87,7 +99,7 @@ class Connection:
 
     def segment(self, record: Record, owner: Correlator) -> None:
         """Takes one data record."""
-        self.last_ts = record.ts
+        self.last_ts = record.end_ts
         if self.ended:
             owner.counts["segments_after_end"] += 1
             return
@@ -104,18 +116,74 @@ class Connection:
         self._parse(record, owner)
 
     def _parse(self, record: Record, owner: Correlator) -> None:
-        if record.begins == REQUEST or record.begins == RESPONSE:
-            self.begun[record.direction] = record
-        assert self.parser is not None
-        for message in self.parser.feed(
-            record.direction,
+        parser = self.parser
+        assert parser is not None
+        direction, length, seq = record.direction, record.length, record.tcp_seq
+        begins = record.begins
+        if begins == REQUEST:
+            self.begun[direction] = record
+            if direction == self.last_direction and self.outstanding:
+                self._unheard(record, owner)
+        elif begins == RESPONSE:
+            self.begun[direction] = record
+        self.last_direction = direction
+        if seq != self.next_seq[direction] >= 0:
+            self._skip(record, owner)
+        self.next_seq[direction] = seq + length & 0xFFFFFFFF
+        messages = parser.feed(
+            direction,
             record.data,
-            record.length,
+            length,
             record.ts,
             record.end_ts,
             record,
-        ):
+            record.tail[: record.tail_len] if record.tail_len else b"",
+        )
+        for message in messages:
             self.take(message, owner)
+        # What completed in this record leaves nothing open behind it.
+        if not (messages and messages[-1].complete) and not self.watched and parser.open_ended:
+            owner.watch(self)
+
+    def _unheard(self, record: Record, owner: Correlator) -> None:
+        """The kernel judges a request only where the connection has turned: what it turned
+        from, the answer to the one before, was not told of."""
+        assert self.parser is not None
+        if self.outstanding[-1].response_message is None:
+            owner.counts["gaps"] += 1
+            for message in self.parser.gap(1 - record.direction, record.ts):
+                self.take(message, owner)
+
+    def _skip(self, record: Record, owner: Correlator) -> None:
+        """The stream does not go on where it stood: no probe saw what is between."""
+        missing = record.tcp_seq - self.next_seq[record.direction] & 0xFFFFFFFF
+        if missing >> 31:  # it went back: bytes were told of that did not move
+            self.missed(record, owner)
+            return
+        owner.counts["gaps"] += 1
+        owner.counts["bytes_not_seen"] += missing
+        self.cut = True
+        assert self.parser is not None
+        ts = record.ts
+        for message in self.parser.feed(record.direction, b"", missing, ts, ts, record):
+            self.take(message, owner)
+
+    def missed(self, record: Record, owner: Correlator) -> None:
+        """Nobody knows how many bytes in the direction of ``record`` are missing."""
+        owner.counts["gaps"] += 1
+        self.cut = True
+        self.next_seq[record.direction] = -1
+        if self.parser is not None:
+            for message in self.parser.gap(record.direction, record.ts):
+                self.take(message, owner)
+            if not self.watched and self.parser.open_ended:
+                owner.watch(self)
+
+    def settle(self, ts: int, owner: Correlator) -> None:
+        """The connection is quiet: what can have ended has."""
+        if self.parser is not None and not self.ended:
+            for message in self.parser.settle(ts):
+                self.take(message, owner)
 
     def take(self, message: Message, owner: Correlator) -> None:
         """A message begins or completes."""
@@ -128,6 +196,8 @@ class Connection:
             return
         if message is not self.response:
             self._drop_unanswerable(owner)
+            if self.cut:
+                self._drop_lost(message, owner)
             for exchange in self.outstanding:
                 if exchange.response_message is None:
                     break
@@ -145,10 +215,26 @@ class Connection:
         """The parser says that the oldest requests' responses were lost."""
         outstanding = self.outstanding
         while outstanding and outstanding[0].request_message.oneway:
-            x = outstanding.popleft()
-            x.end = max(x.request_message.end, x.start)
-            x.error = "response_lost"
-            owner.finished(x)
+            self._lost(outstanding.popleft(), owner)
+
+    def _drop_lost(self, message: Message, owner: Correlator) -> None:
+        """After a gap a response goes to the request that the kernel names, or to none.
+
+        Where several wait, the parser has said which of them can be meant.
+        """
+        self.cut = False
+        named = self._mark(message).uid
+        outstanding = self.outstanding
+        if len(outstanding) == 1 and named:
+            x = outstanding[0]
+            if x.uid and x.uid != named and x.response_message is None:
+                self._lost(outstanding.popleft(), owner)
+
+    def _lost(self, x: Live, owner: Correlator) -> None:
+        x.end = max(x.request_message.end, x.start)
+        x.error = "response_lost"
+        x.request_size = x.request_message.length
+        owner.finished(x)
 
     def _mark(self, message: Message) -> Record:
         """The record that says who and why: where the kernel saw the message begin."""
@@ -162,6 +248,8 @@ class Connection:
     def _begin(self, message: Message, owner: Correlator) -> None:
         first: Record = message.token
         mark = self._mark(message)
+        if self.outstanding:
+            self._drop_unanswerable(owner)
         kind = SERVER if message.direction == base.INGRESS else CLIENT
         x = Live(kind, self.protocol, mark.tgid, mark.tid, self.ends, message, owner.ids.span())
         self.pid = mark.tgid
@@ -210,6 +298,8 @@ class Connection:
             return
         self.ended = True
         if self.parser is not None:
+            if self.parser.desyncs:
+                owner.counts["desyncs"] += self.parser.desyncs
             for message in self.parser.close(ts, error):
                 self.take(message, owner)
         if self.unknown:

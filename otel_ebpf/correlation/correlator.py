@@ -17,6 +17,9 @@ from otel_ebpf.protocols import registry
 
 SETTLE = 100_000_000
 """Nanoseconds after a response for which the other side's view of it is waited for."""
+QUIET = 1_000_000_000
+"""Nanoseconds without a byte after which a message whose end no framing shows has ended.
+Connections are looked at that often, so it may take twice as long."""
 MAX_CONNECTIONS = 131_072
 IDLE = 3_600_000_000_000
 """Nanoseconds after which a silent connection is forgotten (its close went unseen)."""
@@ -42,6 +45,7 @@ class Correlator:
         self._waiting: dict[tuple[str, int, int], Live] = {}
         """One side's view of a request, until the other side's comes."""
         self._settling: deque[tuple[int, Live]] = deque()
+        self._watched: deque[tuple[int, Connection]] = deque()
         self._now = 0
 
     def feed(self, records: Iterable[Record]) -> list[Exchange]:
@@ -72,6 +76,9 @@ class Correlator:
         while settling and settling[0][0] <= now:
             _, x = settling.popleft()
             self._give_up_waiting(x)
+        watched = self._watched
+        while watched and watched[0][0] <= now:
+            self._look_at(watched.popleft()[1])
         self.assembly.tick(now)
         self.parents.tick(now)
         return self._take()
@@ -97,6 +104,8 @@ class Correlator:
         """Counters for the ledger, and what is held."""
         return {
             **self.counts,
+            "desyncs": self.counts["desyncs"]
+            + sum(c.parser.desyncs for c in self._connections.values() if c.parser is not None),
             "connections": len(self._connections),
             "waiting_for_parents": self.assembly.waiting,
         }
@@ -141,6 +150,11 @@ class Correlator:
             self._settling.append((self._now + SETTLE, x))
         self.assembly.finished(x, self._now)
 
+    def watch(self, connection: Connection) -> None:
+        """A message is in progress on it whose end only a turn or silence will show."""
+        connection.watched = True
+        self._watched.append((self._now + QUIET, connection))
+
     # -- inside ----------------------------------------------------------------------
 
     def _take(self) -> list[Exchange]:
@@ -152,6 +166,15 @@ class Correlator:
             if x.kind == SERVER:
                 self.parents.left(x, self._now)
         return list(out)
+
+    def _look_at(self, connection: Connection) -> None:
+        connection.watched = False
+        if connection.ended or connection.parser is None:
+            return
+        if connection.last_ts + QUIET <= self._now:
+            connection.settle(self._now, self)
+        if connection.parser.open_ended:
+            self.watch(connection)
 
     def _give_up_waiting(self, x: Live) -> None:
         if x.key is not None and self._waiting.get(x.key) is x:
@@ -208,6 +231,5 @@ class Correlator:
         """A send moved less than was told, and that was parsed already."""
         self.counts["late_corrections"] += 1
         connection = self._connections.get(record.socket_id)
-        if connection is not None and connection.parser is not None:
-            for message in connection.parser.gap(record.direction, record.ts):
-                connection.take(message, self)
+        if connection is not None:
+            connection.missed(record, self)

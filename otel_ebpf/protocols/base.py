@@ -16,6 +16,9 @@ INGRESS = 0
 EGRESS = 1
 """Direction: bytes that the traced process sent."""
 
+TAIL = 8
+"""Most bytes of a segment's end that ``Parser.feed`` is given."""
+
 REQUEST = 1
 RESPONSE = 2
 
@@ -94,8 +97,20 @@ class Parser(Protocol):
     upgraded: str | None
     """Set once the connection changes protocol (``websocket``, ``h2c``, ``connect``)."""
 
+    @property
+    def open_ended(self) -> bool:
+        """A message is in progress whose end only a turn, or silence, will show."""
+        ...
+
     def feed(
-        self, direction: int, data: bytes, length: int, ts: int, end_ts: int, token: Any
+        self,
+        direction: int,
+        data: bytes,
+        length: int,
+        ts: int,
+        end_ts: int,
+        token: Any,
+        tail: bytes = b"",
     ) -> list[Message]:
         """Take one segment and return the messages that it begins or completes.
 
@@ -103,11 +118,21 @@ class Parser(Protocol):
         (``len(data) <= length``); the rest is a gap of known size at the end.
         ``ts`` and ``end_ts`` are nanoseconds of the first and the last part of the
         segment. A message begun and completed in this segment is returned once.
+        ``tail``: the last bytes of the segment (at most ``TAIL``) when ``data`` does not
+        reach its end and they are known; the two may overlap.
         """
         ...
 
     def gap(self, direction: int, ts: int) -> list[Message]:
         """Bytes of unknown number are missing in ``direction`` (records were lost)."""
+        ...
+
+    def settle(self, ts: int) -> list[Message]:
+        """The connection has been quiet for a while: complete what is ``open_ended``.
+
+        A message that is certain to go on stays in progress. Should one that was completed
+        go on all the same, its bytes are a desync and change no message.
+        """
         ...
 
     def close(self, ts: int, error: str | None = None) -> list[Message]:

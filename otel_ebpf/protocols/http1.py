@@ -3,7 +3,8 @@
 Source: RFC 9112. The captured bytes are a prefix of every run of segments in one
 direction, so the parser frames by what it saw and by lengths. Where the end of a body
 cannot be computed any more (chunked, and bytes are missing) the message ends with the
-last segment before the connection turns around.
+segment whose last bytes are a last chunk, else with the last segment before the connection
+turns around.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .base import REQUEST, Message
 from .context import carried_context
 from .descriptor import Descriptor
 from .http1_body import BROKEN, DONE
-from .http1_half import AT_CHUNKS, AT_HEAD, AT_LENGTH, AT_START, AT_TURN, LOST, Half
+from .http1_half import AT_CHUNKS, AT_HEAD, AT_LENGTH, AT_START, AT_TURN, ENDED, LOST, Half
 from .http1_head import REQUEST_LINE, STATUS_LINE
 from .http1_reader import HeadReader
 
@@ -28,8 +29,21 @@ class Http1Parser(HeadReader):
 
     __slots__ = ()
 
+    @property
+    def open_ended(self) -> bool:
+        """See ``base.Parser.open_ended``."""
+        one, other = self._halves
+        return one.state == AT_TURN or other.state == AT_TURN
+
     def feed(
-        self, direction: int, data: bytes, length: int, ts: int, end_ts: int, token: Any
+        self,
+        direction: int,
+        data: bytes,
+        length: int,
+        ts: int,
+        end_ts: int,
+        token: Any,
+        tail: bytes = b"",
     ) -> list[Message]:
         """See ``base.Parser.feed``."""
         if self.upgraded is not None:
@@ -59,9 +73,10 @@ class Http1Parser(HeadReader):
                 pos = self._more_head(half, data, pos, end_ts, token, out)
             elif state == AT_CHUNKS:
                 pos = self._chunks(half, data, pos, end_ts, token, out)
-            elif state == LOST:
+            elif state in (LOST, ENDED):
                 # Only the beginning of a segment is a place where a head may be.
                 if pos or not half.may_restart(data):
+                    self._after_end(half)
                     break
                 half.state = AT_START
             else:
@@ -69,6 +84,12 @@ class Http1Parser(HeadReader):
                 break
         if length > size:
             self._pass_over(half, length - size, end_ts, token, out)
+        if (
+            half.state == AT_TURN
+            and half.chunks is not None
+            and half.at_last_chunk(data, length, tail)
+        ):
+            self._conclude(half, out)
         return out
 
     def gap(self, direction: int, ts: int) -> list[Message]:
@@ -81,7 +102,7 @@ class Http1Parser(HeadReader):
         if half.state == AT_HEAD:
             self._cut_head(half, out)
         elif half.state in (AT_LENGTH, AT_CHUNKS):
-            half.state = AT_TURN
+            half.lose_framing()
         return out
 
     def close(self, ts: int, error: str | None = None) -> list[Message]:
@@ -102,15 +123,11 @@ class Http1Parser(HeadReader):
         return out
 
     def settle(self, ts: int) -> list[Message]:
-        """Complete the messages whose end only a later turn would show.
-
-        For a caller that has seen the connection quiet for a while. Their ``end`` is that
-        of the last segment. Should the message go on after all, the rest is a desync.
-        """
+        """See ``base.Parser.settle``. The ``end`` is that of the last segment."""
         out: list[Message] = []
         for half in self._halves:
-            if half.state == AT_TURN:
-                self._finish(half, out)
+            if half.state == AT_TURN and half.may_have_ended():
+                self._conclude(half, out)
         return out
 
     def _chunks(
@@ -123,7 +140,8 @@ class Http1Parser(HeadReader):
             self._finish(half, out)
         elif outcome == BROKEN:
             self.desyncs += 1
-            half.state = AT_TURN
+            half.chunks = None
+            half.lose_framing()
         return reached
 
     def _pass_over(
@@ -143,10 +161,18 @@ class Http1Parser(HeadReader):
                     self._desync(half)
         elif half.state == AT_START:
             self._desync(half)
-        elif half.state != LOST:
+        elif half.state in (LOST, ENDED):
+            self._after_end(half)
+        else:
             half.extend(length, end_ts, token)
             if half.state == AT_CHUNKS and half.chunks and not half.chunks.skip(length):
-                half.state = AT_TURN
+                half.lose_framing()
+
+    def _after_end(self, half: Half) -> None:
+        """Bytes that begin nothing. Behind a concluded end they show that it was none."""
+        if half.state == ENDED:
+            self.desyncs += 1
+            half.state = LOST
 
     def _fresh_run(self, half: Half, data: bytes, out: list[Message]) -> None:
         """A head where a body should go on ends that body, if its end is in doubt."""

@@ -12,6 +12,7 @@ from .http1_half import (
     AT_LENGTH,
     AT_START,
     AT_TURN,
+    ENDED,
     LOST,
     UPGRADED,
     Half,
@@ -31,6 +32,7 @@ class Connection:
         "_halves",
         "_last_direction",
         "_outstanding",
+        "_pipelines",
         "_stale",
         "desyncs",
         "upgraded",
@@ -46,6 +48,8 @@ class Connection:
         self._confirmed = False
         self._outstanding: deque[Message] = deque()
         self._forgotten = 0
+        # More than one request was seen to wait at a time.
+        self._pipelines = False
         # A response may have been lost: the next request shows whether one was.
         self._stale = False
 
@@ -93,10 +97,13 @@ class Connection:
             message.complete = True
             out.append(message)
             return 0
-        self._stale = False
+        if self._stale:
+            self._after_loss()
         method = ""
         if self._outstanding:
             method = self._outstanding.popleft().head.method
+            if self._outstanding:
+                self._pipelines = True
         elif self._forgotten:
             self._forgotten -= 1
         other = half.other
@@ -128,7 +135,7 @@ class Connection:
         elif framing == UNTIL_CLOSE:
             half.state = AT_CLOSE
         else:
-            half.state = AT_TURN
+            half.lose_framing()
 
     def _finish(self, half: Half, out: list[Message]) -> None:
         """The message in progress has ended; the same object is returned once a call."""
@@ -140,6 +147,11 @@ class Connection:
             message.complete = True
             if not out or (out[-1] is not message and message not in out):
                 out.append(message)
+
+    def _conclude(self, half: Half, out: list[Message]) -> None:
+        """All tells that the message has ended, but no framing proves it."""
+        self._finish(half, out)
+        half.state = ENDED
 
     def _upgrade(self, response: Message, out: list[Message]) -> None:
         response.complete = True
@@ -182,9 +194,24 @@ class Connection:
 
     def _forget_unanswered(self, responses: Half) -> None:
         """Responses were lost: requests older than this one will have none."""
-        if responses.state in (AT_START, LOST):
-            for request in self._outstanding:
-                request.oneway = True
-            self._outstanding.clear()
-            self._forgotten = 0
+        if responses.state in (AT_START, LOST, ENDED):
+            self._give_up(0)
             self._stale = False
+
+    def _after_loss(self) -> None:
+        """A response comes after bytes of this direction were lost: whose is it?
+
+        Without pipelining only the newest request can be waiting. With it nobody can
+        tell, and no pair is better than a wrong one.
+        """
+        self._stale = False
+        waiting = self._outstanding
+        if len(waiting) > 1:
+            together = len({id(request.token) for request in waiting}) < len(waiting)
+            self._give_up(0 if together or self._pipelines else 1)
+
+    def _give_up(self, but: int) -> None:
+        """No response will come for the requests that wait, ``but`` the newest ones."""
+        while len(self._outstanding) > but:
+            self._outstanding.popleft().oneway = True
+        self._forgotten = 0

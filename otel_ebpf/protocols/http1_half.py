@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .base import REQUEST, RESPONSE, Message
+from .base import REQUEST, RESPONSE, TAIL, Message
 from .http1_body import ChunkedBody
 from .http1_head import (
     CUT_REQUEST_LINE,
@@ -18,11 +18,18 @@ from .http1_head import (
     text,
 )
 
-AT_START, AT_HEAD, LOST, AT_LENGTH, AT_CHUNKS, AT_TURN, AT_CLOSE, UPGRADED = range(8)
+AT_START, AT_HEAD, LOST, ENDED, AT_LENGTH, AT_CHUNKS, AT_TURN, AT_CLOSE, UPGRADED = range(9)
 """States. AT_START: a start line comes next. AT_HEAD: inside a head. LOST: waiting for a
-segment that begins with a head. Inside a body that ends: AT_LENGTH after ``left`` bytes,
-AT_CHUNKS by its chunks, AT_TURN when the connection turns around, AT_CLOSE with it.
-UPGRADED: no more HTTP/1."""
+segment that begins with a head. ENDED: the same, after a message whose end was concluded,
+not framed. Inside a body that ends: AT_LENGTH after ``left`` bytes, AT_CHUNKS by its chunks,
+AT_TURN when the connection turns around, AT_CLOSE with it. UPGRADED: no more HTTP/1.
+
+AT_TURN knows two things more: with ``chunks`` the body is chunked and its framing was lost,
+so that a segment's last bytes may show the end; ``left`` is the least length of the message.
+"""
+
+LAST_CHUNK = b"0\r\n\r\n"
+_LAST_CHUNK_AFTER_ANOTHER = b"\r\n" + LAST_CHUNK
 
 # A method alone cannot be told from other text; past this a partial line is not looked at again.
 _JUDGED = 64
@@ -59,6 +66,7 @@ class Half:
         "start",
         "start_token",
         "state",
+        "tail",
     )
 
     other: Half
@@ -78,6 +86,7 @@ class Half:
         self.state = AT_START
         self.message: Message | None = None
         self.left = 0
+        self.tail = b""  # latest bytes of a chunked body without framing
         self.chunks: ChunkedBody | None = None
         self.drop_head()
 
@@ -88,6 +97,28 @@ class Half:
             message.length += length
             message.end = end_ts
             message.last_token = token
+
+    def lose_framing(self, least: int = 0) -> None:
+        """The end of the body cannot be computed any more."""
+        self.state = AT_TURN
+        self.left = least
+        self.tail = b""
+
+    def at_last_chunk(self, data: bytes, length: int, tail: bytes) -> bool:
+        """Whether a segment of a chunked body without framing ends with its last chunk."""
+        seen = tail or (data[-TAIL:] if len(data) == length else b"")
+        if len(seen) < TAIL and len(seen) == length:
+            seen = (self.tail + seen)[-TAIL:]
+        self.tail = seen
+        return seen.endswith(_LAST_CHUNK_AFTER_ANOTHER) or seen == LAST_CHUNK
+
+    def may_have_ended(self) -> bool:
+        """Whether the message in progress AT_TURN can have had its last byte."""
+        if self.chunks is not None and self.tail:
+            # Trailers end with an empty line, as no chunk does but by its own data.
+            tail = self.tail
+            return tail.endswith(b"\r\n\r\n") and not tail.endswith(b"\r\n\r\n\r\n")
+        return self.message is None or self.message.length >= self.left
 
     def begin_head(self, ts: int, token: Any, offset: int) -> None:
         """A head begins whose end is not in this segment."""

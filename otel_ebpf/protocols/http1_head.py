@@ -217,6 +217,13 @@ def body_framing(head: _Head) -> int:
     return _content_length(head)
 
 
+def cut_framing(head: HttpRequest | HttpResponse) -> int:
+    """``body_framing`` by the whole lines of a head whose end was not captured."""
+    raw = head.head
+    lines = raw[: raw.rfind(b"\n") + 1] + b"\r\n"
+    return body_framing(HttpResponse(0, head.version, lines))
+
+
 def _content_length(head: _Head) -> int:
     """Several values are well only when they are the same one (RFC 9110, 8.6)."""
     found = {part.strip() for value in head.headers("content-length") for part in value.split(",")}

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from .base import REQUEST, RESPONSE, Message
+from .http1_body import ChunkedBody
 from .http1_connection import Connection
 from .http1_half import Half
 from .http1_head import (
     BAD_FRAMING,
+    CHUNKED,
     METHODS,
     REQUEST_LINE,
     STATUS_LINE,
     HttpRequest,
     HttpResponse,
     body_framing,
+    cut_framing,
     head_end,
     text,
 )
@@ -148,3 +151,12 @@ class HeadReader(Connection):
         framing = BAD_FRAMING if truncated else body_framing(head)
         begin = self._request if line.kind == REQUEST else self._response
         begin(half, message, framing, 0, out)
+        if truncated and half.message is message:
+            self._expect(half, message, cut_framing(head))
+
+    def _expect(self, half: Half, message: Message, framing: int) -> None:
+        """What the part of a head that was seen says of its body."""
+        if framing == CHUNKED:
+            half.chunks = ChunkedBody()
+        elif framing > 0:
+            half.left = message.length + framing
