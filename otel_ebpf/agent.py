@@ -22,7 +22,7 @@ from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.events.capture import CaptureWriter
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import EXEC, EXIT
+from otel_ebpf.events.layout import EXEC, EXIT, LAYOUT
 from otel_ebpf.export.factory import make_exporter, make_queue
 from otel_ebpf.export.queue import ExportQueue
 from otel_ebpf.export.sampling import TraceSampler
@@ -250,6 +250,7 @@ class Agent:
     def _header(self) -> dict[str, object]:
         return {
             "agent": __version__,
+            "layout": LAYOUT,
             "host": socket.gethostname(),
             "kernel": os.uname().release,
             "start": self._clock.to_epoch(time.monotonic_ns()),

@@ -18,6 +18,7 @@ from otel_ebpf import __version__
 from otel_ebpf.errors import KernelError, OtelEbpfError, UsageError
 
 OUTPUTS = ("auto", "console", "json", "otlp")
+_PROGRAM = "-- CMD ARGS at the end starts a program and traces it"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,16 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"otel-ebpf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="trace and export")
+    run = commands.add_parser("run", help="trace and export", epilog=_PROGRAM)
     _add_selection(run)
     run.add_argument("--output", choices=OUTPUTS, default="auto", help="where spans go")
-    run.add_argument(
-        "program", nargs=argparse.REMAINDER, metavar="-- CMD ARGS", help="start and trace this"
-    )
-    record = commands.add_parser("record", help="keep the raw records in a file")
+    record = commands.add_parser("record", help="keep the raw records in a file", epilog=_PROGRAM)
     record.add_argument("file", metavar="FILE", help="capture to write (.gz compresses)")
     _add_selection(record)
-    record.add_argument("program", nargs=argparse.REMAINDER, metavar="-- CMD ARGS")
     replay = commands.add_parser("replay", help="spans of a capture; needs no privileges")
     replay.add_argument("file", metavar="FILE")
     replay.add_argument("--output", choices=OUTPUTS, default="auto", help="where spans go")
@@ -81,22 +78,16 @@ def _agent(arguments: argparse.Namespace) -> int:
     from otel_ebpf.selection import chosen_globs, chosen_pids, chosen_ports
 
     env = os.environ
-    program = list(arguments.program)
-    if program and program[0] == "--":
-        program = program[1:]
-        if not program:
-            raise UsageError("no program behind --", where="--", mend="name the program to start")
-    elif program:
-        raise UsageError(
-            f"{program[0]!r} is not understood", where="otel-ebpf", mend="put -- before a program"
-        )
+    program: list[str] = arguments.program
     pids = chosen_pids(arguments.pid, env)
     globs = chosen_globs(arguments.exe, env)
     ports = chosen_ports(arguments.port, env)
     for pid in pids:
         if not os.path.isdir(f"/proc/{pid}"):
             raise UsageError(
-                f"there is no process {pid}", where="--pid", mend="see `ps -e` for those that run"
+                f"there is no process {pid}",
+                where="--pid" if arguments.pid else "OTEL_EBPF_TARGET_PID",
+                mend="see `ps -e` for those that run",
             )
     kernel = KernelConfig(
         capture=CAPTURE_DEFAULT if arguments.capture_bytes is None else arguments.capture_bytes,
@@ -116,6 +107,23 @@ def _agent(arguments: argparse.Namespace) -> int:
         command=program,
     )
     return Agent(config, env, sys.stdout, sys.stderr).run()
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """What was asked; ``program`` holds what follows ``--``, which no flag may reach into."""
+    words, program = list(argv), None
+    if "--" in words:
+        at = words.index("--")
+        words, program = words[:at], words[at + 1 :]
+    arguments = _parser().parse_args(words)
+    if program is not None and arguments.command not in ("run", "record"):
+        raise UsageError(
+            f"{arguments.command} starts no program", where="--", mend="leave it out, or use `run`"
+        )
+    if program == []:
+        raise UsageError("no program behind --", where="--", mend="name the program to start")
+    arguments.program = program or []
+    return arguments
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
@@ -151,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        return _dispatch(_parser().parse_args(argv))
+        return _dispatch(_arguments(sys.argv[1:] if argv is None else argv))
     except OtelEbpfError as error:
         print(f"otel-ebpf: {error}", file=sys.stderr)
         return error.exit_code

@@ -8,6 +8,7 @@ from typing import TextIO
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.errors import CaptureError
 from otel_ebpf.events import frames
+from otel_ebpf.events.layout import LAYOUT
 from otel_ebpf.events.reading import CaptureReader
 from otel_ebpf.export.factory import make_exporter, make_queue
 from otel_ebpf.export.sampling import TraceSampler
@@ -35,9 +36,10 @@ def replay(path: str, output: str, env: Mapping[str, str], out: TextIO, err: Tex
     kernel: dict[str, int] = {}
     damage: CaptureError | None = None
     with CaptureReader(path) as reader:
+        seed = _seed(reader)
         spans = make_queue(make_exporter(output, env, out), env, block=True)
         pipeline = Pipeline(
-            Ids(int(reader.header.get("seed", 0))),
+            Ids(seed),
             SpanBuilder(clock, settings),
             sampler,
             spans.put,
@@ -78,6 +80,18 @@ def replay(path: str, output: str, env: Mapping[str, str], out: TextIO, err: Tex
     if damage is not None:
         raise damage
     return 0
+
+
+def _seed(reader: CaptureReader) -> int:
+    """The header's seed of ids, when the header is one of this program's."""
+    seed = reader.header.get("seed")
+    if reader.header.get("layout") != LAYOUT or not isinstance(seed, int):
+        raise CaptureError(
+            "its records are laid out otherwise than this program reads them",
+            where=reader.name,
+            mend="replay it with the otel-ebpf that recorded it",
+        )
+    return seed
 
 
 def _process(fields: dict[str, object], processes: dict[int, Process], pipeline: Pipeline) -> None:

@@ -45,8 +45,11 @@ def chosen_pids(flags: Iterable[str], env: Mapping[str, str]) -> list[int]:
 
 
 def chosen_globs(flags: Iterable[str], env: Mapping[str, str]) -> list[str]:
-    """--exe, else OTEL_EBPF_AUTO_TARGET_EXE."""
-    return list(flags) or _from_env(env, _EXE)
+    """--exe, else OTEL_EBPF_AUTO_TARGET_EXE. Raises UsageError."""
+    given = list(flags)
+    if not all(given):
+        raise UsageError("an empty pattern", where="--exe", mend="give a name, a path or a glob")
+    return given or _from_env(env, _EXE)
 
 
 def chosen_ports(flags: Iterable[str], env: Mapping[str, str]) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 RECORD_MEMBERS: tuple[tuple[str, str], ...] = (
     # (member of struct __socket_data, struct format)
@@ -54,6 +55,9 @@ BURST_MEMBERS: tuple[tuple[str, str], ...] = (
     ("first_ts", "Q"),
     ("generation", "Q"),
 )
+
+LAYOUT = f"{zlib.crc32(repr((BURST_MEMBERS, RECORD_MEMBERS)).encode()):08x}"
+"""Names this layout in capture files, so that no other program misreads the records."""
 
 RECORD = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS))
 BURST = struct.Struct("<" + "".join(fmt for _, fmt in BURST_MEMBERS))
