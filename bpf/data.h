@@ -11,57 +11,70 @@ struct iovec_t {
 	u64 len;
 };
 
-#define IOVECS 16
+#define IOVECS 64
+#define JUDGED_IOVECS 12 /* buffers that a message's first bytes are looked for in */
 
-/* The first n bytes of an operation's buffer. Returns how many were read. */
-INLINE u32 peek_bytes(struct op_t *op, u8 *to, u32 n)
+/* Leaves a send to its exit, where its pages are there and its length is certain. */
+INLINE bool defer(struct op_t *op)
 {
-	u64 base = op->buf, len = op->count;
+	u64 id = bpf_get_current_pid_tgid();
+	struct data_args_t *args;
 
-	if (op->iovcnt) {
-		struct iovec_t iov = {};
-		/* An empty first buffer is usual; more of them are not. */
-		NO_UNROLL
-		for (int i = 0; i < 4; i++) {
-			if (i >= op->iovcnt)
-				return 0;
-			read_user(&iov, sizeof(iov), op->buf + i * 16);
-			if (iov.len)
-				break;
-		}
-		base = iov.base;
-		if (iov.len < len)
-			len = iov.len;
-	}
-	if (len >= n) {
-		if (n == INFER_BYTES && read_user(to, INFER_BYTES, base))
-			return 0;
-		return n;
-	}
-	u32 short_len = len & (INFER_BYTES - 1);
-	if (short_len == 0 || read_user(to, short_len, base))
-		return 0;
-	return short_len;
+	if (!op->at_entry)
+		return false;
+	args = __active_write_args_map.lookup(&id);
+	if (!args)
+		return false;
+	args->deferred = 1;
+	return true;
 }
 
-/* What this segment begins, at the start of a run or while that was not clear. */
-INLINE u8 judge(struct op_t *op, struct socket_state_t *st)
+/* Fills op->head with the first bytes of the run: `had` from earlier segments, the others
+ * from this one, however many buffers they are spread over. Returns their number, or -1
+ * when this segment cannot be read. */
+INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 {
-	u64 first[2] = {};
-	u8 begins, protocol = 0;
-	u32 had = st->before_len & 7;
-	u32 n = peek_bytes(op, (u8 *)first, INFER_BYTES);
+	u64 left = op->count, at = had;
 
-	if (had) { /* join the short segments before */
-		first[1] = first[1] << (8 * had) | first[0] >> (64 - 8 * had);
-		first[0] = first[0] << (8 * had) | st->before;
-		n += had;
+	__builtin_memset(op->head, 0, sizeof(op->head));
+	if (had)
+		__builtin_memcpy(op->head, st->before, INFER_BYTES);
+	if (op->limit && op->limit < left)
+		left = op->limit;
+	NO_UNROLL
+	for (int i = 0; i < JUDGED_IOVECS; i++) {
+		struct iovec_t iov = {.base = op->buf, .len = op->count};
+		u64 n;
+
+		if (op->iovcnt) {
+			if (i >= op->iovcnt)
+				break;
+			if (read_user(&iov, sizeof(iov), op->buf + i * 16))
+				return -1;
+		} else if (i) {
+			break;
+		}
+		n = iov.len < left ? iov.len : left;
 		if (n > INFER_BYTES)
 			n = INFER_BYTES;
+		if (read_user(op->head + (at & 15), n & 31, iov.base))
+			return -1;
+		left -= n;
+		at += n;
+		if (at >= INFER_BYTES || left == 0)
+			break;
 	}
-	begins = infer(op->rec.tgid, (u8 *)first, n, &protocol);
-	if (begins == BEGINS_MAYBE && n < 8) {
-		st->before = first[0];
+	return at > INFER_BYTES ? INFER_BYTES : at;
+}
+
+/* What the run begins, at its start or while that was not clear. op->head has n bytes. */
+INLINE u8 judge(struct op_t *op, struct socket_state_t *st, u32 n)
+{
+	u8 begins, protocol = 0;
+
+	begins = infer(op->rec.tgid, op->head, n, &protocol);
+	if (begins == BEGINS_MAYBE && n < INFER_BYTES) {
+		__builtin_memcpy(st->before, op->head, INFER_BYTES);
 		st->before_len = n;
 		return begins;
 	}
@@ -140,7 +153,7 @@ INLINE bool coalesce(struct op_t *op, struct socket_state_t *st)
 		return false;
 	last->length += r->length;
 	last->segments += 1;
-	last->end_ts = r->ts;
+	last->end_ts = r->end_ts;
 	last->tail_len = r->tail_len;
 	__builtin_memcpy(last->tail, r->tail, 8);
 	count(STAT_COALESCED);
@@ -181,15 +194,27 @@ INLINE int run_data(void *ctx)
 	bool start = st->direction != r->direction;
 	op->before_direction = st->direction;
 	op->before_captured = st->captured;
+	op->before_len = start ? 0 : st->before_len & (INFER_BYTES - 1);
+	bool unclear = op->buf && (start || op->before_len);
+	s32 n = 0;
+	if (unclear) {
+		n = peek_head(op, st, op->before_len);
+		if (n < 0 && defer(op))
+			return 0;
+		if (n < 0)
+			n = 0;
+	} else if (st->protocol && st->captured >= conf->capture && defer(op)) {
+		return 0; /* only its length will count */
+	}
 	if (start) {
 		st->direction = r->direction;
 		st->captured = 0;
 		st->before_len = 0;
 		r->flags |= FLAG_RUN_START;
 	}
-	if (op->buf && (start || st->before_len)) {
+	if (unclear) {
 		/* A length-only start (sendfile) begins nothing that can be judged. */
-		begins = judge(op, st);
+		begins = judge(op, st, n);
 		if (begins != BEGINS_MAYBE)
 			begin_message(op, st, begins);
 	}
@@ -270,27 +295,26 @@ INLINE s64 copy_payload(struct op_t *op, char *to)
 			return -1;
 		return want;
 	}
+	/* What is left is kept in memory: the verifier then sees the same in every round. */
+	op->capture = want;
 	NO_UNROLL
 	for (int i = 0; i < IOVECS; i++) {
 		struct iovec_t iov = {};
-		u64 n;
+		u64 left = op->capture, n;
 
-		if (i >= op->iovcnt || got >= want)
+		if (i >= op->iovcnt || left == 0 || left > want)
 			break;
 		if (read_user(&iov, sizeof(iov), op->buf + i * 16))
 			return -1;
-		n = want - got;
-		if (iov.len < n)
-			n = iov.len;
-		if (n == 0)
-			continue;
-		if (n > CAPTURE_MAX || got > CAPTURE_MAX)
+		n = iov.len < left ? iov.len : left;
+		if (n > CAPTURE_MAX)
 			break;
-		if (read_user(to + got, n, iov.base))
+		if (read_user(to + ((want - left) & (CAPTURE_MAX - 1)), n, iov.base))
 			return -1;
-		got += n;
+		op->capture = left - n;
 	}
-	return got;
+	got = want - op->capture;
+	return got > CAPTURE_MAX ? -1 : got;
 }
 
 /* Program 2: the record goes into the burst. */
@@ -309,6 +333,15 @@ INLINE int run_output(void *ctx)
 	char *to = b->data + at;
 	s64 payload = copy_payload(op, to + sizeof(*r));
 	if (payload < 0) {
+		u64 key = op->sk;
+		struct socket_state_t *state = socket_state_map.lookup(&key);
+		if (state && defer(op)) {
+			state->bytes[EGRESS] -= op->count;
+			state->direction = op->before_direction;
+			state->captured = op->before_captured;
+			state->before_len = op->before_len;
+			return 0;
+		}
 		count(STAT_READ_FAULT);
 		payload = 0;
 	}
@@ -326,6 +359,7 @@ INLINE int run_output(void *ctx)
 			args->recorded = 1;
 			args->before_direction = op->before_direction;
 			args->before_captured = op->before_captured;
+			args->before_len = op->before_len;
 		}
 	}
 	if (data_len == 0 && r->type == RECORD_DATA) {

@@ -15,55 +15,68 @@ INLINE u8 infer_http1(const u8 *p, u32 n)
 {
 	u32 w = W4(p[0], p[1], p[2], p[3]);
 	u32 v = W4(p[4], p[5], p[6], p[7]);
+	/* The part of v that is there: what is not may still become anything. */
+	u32 seen = n >= 8 ? ~0U : n <= 4 ? 0 : (1U << (8 * (n - 4))) - 1;
 	u8 after; /* the byte behind the method's space */
 
-	if (w == W4('H', 'T', 'T', 'P')) {
-		if (n < 10)
-			return BEGINS_MAYBE;
-		if (p[4] != '/' || p[5] != '1' || p[6] != '.' || p[8] != ' ')
-			return BEGINS_NOTHING;
-		return p[9] == '1' ? BEGINS_INTERIM : BEGINS_RESPONSE;
-	}
-	if (w == W4('G', 'E', 'T', ' ') || w == W4('P', 'U', 'T', ' '))
-		after = p[4];
-	else if (w == W4('P', 'O', 'S', 'T') || w == W4('H', 'E', 'A', 'D') ||
-		 w == W4('L', 'O', 'C', 'K') || w == W4('M', 'O', 'V', 'E') ||
-		 w == W4('C', 'O', 'P', 'Y')) {
-		if (n > 4 && p[4] != ' ')
-			return BEGINS_NOTHING;
-		after = p[5];
-	} else if ((w == W4('P', 'A', 'T', 'C') && p[4] == 'H') ||
-		   (w == W4('T', 'R', 'A', 'C') && p[4] == 'E') ||
-		   (w == W4('M', 'K', 'C', 'O') && p[4] == 'L') ||
-		   (w == W4('Q', 'U', 'E', 'R') && p[4] == 'Y')) {
-		if (n > 5 && p[5] != ' ')
-			return BEGINS_NOTHING;
-		after = p[6];
-	} else if ((w == W4('D', 'E', 'L', 'E') && p[4] == 'T' && p[5] == 'E') ||
-		   (w == W4('R', 'E', 'P', 'O') && p[4] == 'R' && p[5] == 'T') ||
-		   (w == W4('S', 'E', 'A', 'R') && p[4] == 'C' && p[5] == 'H')) {
-		if (n > 6 && p[6] != ' ')
-			return BEGINS_NOTHING;
-		after = p[7];
-	} else if ((w == W4('O', 'P', 'T', 'I') && v == W4('O', 'N', 'S', ' ')) ||
-		   (w == W4('C', 'O', 'N', 'N') && v == W4('E', 'C', 'T', ' '))) {
-		after = p[8];
-	} else if (w == W4('P', 'R', 'O', 'P') &&
-		   (v == W4('F', 'I', 'N', 'D') || v == W4('P', 'A', 'T', 'C'))) {
-		after = '/';
-	} else if (n < 8) {
-		/* Bytes that may still grow into one of the words above. Few begin so. */
+	if (n < 4) {
+		/* Bytes that may still grow into one of the words below. Few begin so. */
 		u8 c = p[0];
 		if (n == 0)
 			return BEGINS_MAYBE;
 		if (c != 'G' && c != 'P' && c != 'H' && c != 'D' && c != 'O' && c != 'C' &&
 		    c != 'T' && c != 'L' && c != 'M' && c != 'Q' && c != 'R' && c != 'S')
 			return BEGINS_NOTHING;
-		if (n >= 2 && (p[1] < 'A' || p[1] > 'Z') && p[1] != ' ')
+		if (n >= 2 && (p[1] < 'A' || p[1] > 'Z'))
 			return BEGINS_NOTHING;
-		if (n >= 3 && (p[2] < 'A' || p[2] > 'Z') && p[2] != ' ')
+		if (n >= 3 && (p[2] < 'A' || p[2] > 'Z'))
 			return BEGINS_NOTHING;
-		return n < 4 ? BEGINS_MAYBE : BEGINS_NOTHING;
+		return BEGINS_MAYBE;
+	}
+	if (w == W4('H', 'T', 'T', 'P')) {
+		if ((v ^ W4('/', '1', '.', p[7])) & seen)
+			return BEGINS_NOTHING;
+		if (n < 10)
+			return BEGINS_MAYBE;
+		if (p[8] != ' ')
+			return BEGINS_NOTHING;
+		return p[9] == '1' ? BEGINS_INTERIM : BEGINS_RESPONSE;
+	}
+	if (w == W4('G', 'E', 'T', ' ') || w == W4('P', 'U', 'T', ' ')) {
+		after = p[4];
+	} else if (w == W4('P', 'O', 'S', 'T') || w == W4('H', 'E', 'A', 'D') ||
+		   w == W4('L', 'O', 'C', 'K') || w == W4('M', 'O', 'V', 'E') ||
+		   w == W4('C', 'O', 'P', 'Y')) {
+		if ((v ^ ' ') & seen & 0xff)
+			return BEGINS_NOTHING;
+		after = p[5];
+	} else if (w == W4('P', 'A', 'T', 'C') || w == W4('T', 'R', 'A', 'C') ||
+		   w == W4('M', 'K', 'C', 'O') || w == W4('Q', 'U', 'E', 'R')) {
+		u8 last = w == W4('P', 'A', 'T', 'C')   ? 'H'
+			  : w == W4('T', 'R', 'A', 'C') ? 'E'
+			  : w == W4('M', 'K', 'C', 'O') ? 'L'
+							: 'Y';
+		if ((v ^ W2(last, ' ')) & seen & 0xffff)
+			return BEGINS_NOTHING;
+		after = p[6];
+	} else if (w == W4('D', 'E', 'L', 'E') || w == W4('R', 'E', 'P', 'O') ||
+		   w == W4('S', 'E', 'A', 'R')) {
+		u32 rest = w == W4('D', 'E', 'L', 'E')   ? W2('T', 'E')
+			   : w == W4('R', 'E', 'P', 'O') ? W2('R', 'T')
+							 : W2('C', 'H');
+		if ((v ^ (rest | ' ' << 16)) & seen & 0xffffff)
+			return BEGINS_NOTHING;
+		after = p[7];
+	} else if (w == W4('O', 'P', 'T', 'I') || w == W4('C', 'O', 'N', 'N')) {
+		u32 rest = w == W4('O', 'P', 'T', 'I') ? W4('O', 'N', 'S', ' ')
+						       : W4('E', 'C', 'T', ' ');
+		if ((v ^ rest) & seen)
+			return BEGINS_NOTHING;
+		after = p[8];
+	} else if (w == W4('P', 'R', 'O', 'P')) {
+		if (((v ^ W4('F', 'I', 'N', 'D')) & seen) && ((v ^ W4('P', 'A', 'T', 'C')) & seen))
+			return BEGINS_NOTHING;
+		after = n < 8 ? 0 : '/';
 	} else {
 		return BEGINS_NOTHING;
 	}
