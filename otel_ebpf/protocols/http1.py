@@ -51,13 +51,19 @@ class Http1Parser(HeadReader):
         half = self._halves[direction]
         out: list[Message] = []
         size = len(data)
-        if direction != self._last_direction or half.gap:
+        pos = 0
+        if half.state == AT_START and size and not half.gap:
+            self._last_direction = direction
+            pos = self._start(half, data, 0, ts, end_ts, token, out)
+            # Nearly every message is whole in its one segment.
+            if pos == length and half.state == AT_START:
+                return out
+        elif direction != self._last_direction or half.gap:
             self._last_direction = direction
             if half.state >= AT_LENGTH and size:
                 self._fresh_run(half, data, out)
             if size:
                 half.gap = False
-        pos = 0
         while pos < size:
             state = half.state
             if state == AT_START:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from .base import REQUEST, RESPONSE, Message
 from .http1_body import ChunkedBody
@@ -22,8 +22,26 @@ from .http1_head import (
     text,
 )
 
+V = TypeVar("V")
+
 MAX_HEAD = 65536
 """Most bytes of one head that are kept; a longer one counts as truncated."""
+
+
+_MAX_REMEMBERED = 512
+_MAX_REMEMBERED_SIZE = 1024
+_FIELDS: dict[bytes, int] = {}
+"""Header sections of requests, from their first line's end, and the framing they tell."""
+_RESPONSES: dict[bytes, tuple[HttpResponse, int]] = {}
+"""Whole heads of responses. A busy service repeats them until its clock's next second."""
+
+
+def _remember(known: dict[bytes, V], head: bytes, value: V) -> None:
+    if len(head) <= _MAX_REMEMBERED_SIZE:
+        # Clearing all at once is the cheapest bound; a working set refills in one round.
+        if len(known) >= _MAX_REMEMBERED:
+            known.clear()
+        known[head] = value
 
 
 class HeadReader(Connection):
@@ -50,7 +68,8 @@ class HeadReader(Connection):
                 # ``head_end``, written out: this is the hot path.
                 line_end = match.end() - 1
                 end = data.find(b"\n\r\n", line_end) + 3
-                if end < 3 or data.find(b"\n\n", line_end, end) >= 0:
+                framing = _FIELDS.get(data[line_end:end])
+                if framing is None and (end < 3 or data.find(b"\n\n", line_end, end) >= 0):
                     end = head_end(data, line_end)
                 if 0 < end <= pos + MAX_HEAD:
                     method, target, minor = match.groups()
@@ -58,13 +77,21 @@ class HeadReader(Connection):
                     head = HttpRequest(
                         METHODS.get(method) or text(method), text(target), version, data[pos:end]
                     )
+                    if framing is None:
+                        framing = body_framing(head)
+                        _remember(_FIELDS, data[line_end:end], framing)
                     message = Message(REQUEST, half.direction, ts, token, pos, head)
                     message.end = end_ts
                     message.length = end - pos
-                    return end + self._request(
-                        half, message, body_framing(head), len(data) - end, out
-                    )
+                    return end + self._request(half, message, framing, len(data) - end, out)
         if kind != REQUEST:
+            end = data.find(b"\n\r\n", pos) + 3
+            known = _RESPONSES.get(data[pos:end])
+            if known is not None:
+                message = Message(RESPONSE, half.direction, ts, token, pos, known[0])
+                message.end = end_ts
+                message.length = end - pos
+                return end + self._response(half, message, known[1], len(data) - end, out)
             match = STATUS_LINE.match(data, pos)
             if match is not None:
                 line_end = match.end() - 1
@@ -75,12 +102,12 @@ class HeadReader(Connection):
                     minor, status = match.groups()
                     version = "1.0" if minor == b"0" else "1.1"
                     head = HttpResponse(int(status), version, data[pos:end])
+                    framing = body_framing(head)
+                    _remember(_RESPONSES, head.head, (head, framing))
                     message = Message(RESPONSE, half.direction, ts, token, pos, head)
                     message.end = end_ts
                     message.length = end - pos
-                    return end + self._response(
-                        half, message, body_framing(head), len(data) - end, out
-                    )
+                    return end + self._response(half, message, framing, len(data) - end, out)
         if data[pos] in b"\r\n":
             # Empty lines before a start line are nobody's bytes (RFC 9112, 2.2).
             return len(data) - len(data[pos:].lstrip(b"\r\n"))
