@@ -10,7 +10,7 @@ from otel_ebpf.errors import UsageError
 _PIDS = "OTEL_EBPF_TARGET_PID"
 _EXE = "OTEL_EBPF_AUTO_TARGET_EXE"
 _PORT = "OTEL_EBPF_OPEN_PORT"
-_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
 def parse_pid(text: str, where: str = "--pid") -> int:
