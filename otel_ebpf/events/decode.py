@@ -169,7 +169,7 @@ class Decoder:
                     r.tail,
                 ) = unpack(burst, at)
                 body = at + _RECORD
-                if r.size < _RECORD or body + n > end:
+                if r.size < _RECORD or body + n > end or r.direction > 1:
                     self.malformed += 1
                     break
                 r.data_len = n

@@ -62,8 +62,17 @@ def test_records_that_never_arrived_are_counted_by_cpu() -> None:
         (burst([pack(b"a"), pack(b"b", size=RECORD.size - 1)]), 1),
         (burst([pack(b"a"), pack(b"b", size=0)]), 1),
         (burst([pack(b"a"), pack(b"b", data_len=4096)]), 1),
+        (burst([pack(b"a"), pack(b"b", direction=2)]), 1),
     ],
-    ids=["empty", "half a header", "cut", "too small", "no size", "payload beyond the end"],
+    ids=[
+        "empty",
+        "half a header",
+        "cut",
+        "too small",
+        "no size",
+        "payload beyond the end",
+        "no direction",
+    ],
 )
 def test_what_makes_no_sense_is_counted_and_what_came_before_it_is_kept(
     spoilt: bytes, kept: int
