@@ -12,6 +12,7 @@ struct iovec_t {
 };
 
 #define IOVECS 64
+#define TAIL_IOVECS 16   /* most buffers of a segment whose last bytes are looked at */
 #define JUDGED_IOVECS 12 /* buffers that a message's first bytes are looked for in */
 
 /* Leaves a send to its exit, where its pages are there and its length is certain. */
@@ -140,6 +141,21 @@ INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct soc
 	}
 }
 
+/* Joins n more bytes, 1 to 8, to the last bytes so far: in memory's order, at the top end. */
+INLINE u32 add_tail(u64 *tail, u32 len, u64 more, u32 n)
+{
+	more <<= 8 * (8 - n) & 63;
+	*tail = n < 8 ? *tail >> (8 * n & 63) | more : more;
+	return len + n > 8 ? 8 : len + n;
+}
+
+INLINE void set_tail(struct __socket_data *r, u64 tail, u32 len)
+{
+	tail = len ? tail >> (8 * (8 - len) & 63) : 0;
+	r->tail_len = len;
+	__builtin_memcpy(r->tail, &tail, 8);
+}
+
 /* Adds a segment without payload to the record of the one before it, when that is still
  * in this CPU's burst and nothing is missing between them. */
 INLINE bool coalesce(struct op_t *op, struct socket_state_t *st)
@@ -154,22 +170,64 @@ INLINE bool coalesce(struct op_t *op, struct socket_state_t *st)
 	last->length += r->length;
 	last->segments += 1;
 	last->end_ts = r->end_ts;
-	last->tail_len = r->tail_len;
-	__builtin_memcpy(last->tail, r->tail, 8);
+	u64 before = 0, tail = 0;
+	u32 len = r->tail_len;
+	__builtin_memcpy(&tail, r->tail, 8);
+	if (len && len < 8 && len == r->length) {
+		u32 had = last->tail_len;
+		__builtin_memcpy(&before, last->tail, 8);
+		before = had && had <= 8 ? before << (8 * (8 - had) & 63) : 0;
+		len = add_tail(&before, had, tail, len);
+		set_tail(last, before, len);
+	} else {
+		last->tail_len = len;
+		__builtin_memcpy(last->tail, &tail, 8);
+	}
 	count(STAT_COALESCED);
 	return true;
 }
 
-/* The last 8 bytes of a segment: where a chunked body's end shows. */
+/* The last bytes of a segment, up to 8: where a chunked body's end shows. They may lie in
+ * several buffers, of which the last one need not be full. */
 INLINE void read_tail(struct op_t *op)
 {
 	struct __socket_data *r = &op->rec;
+	u64 left = op->count, tail = 0;
+	u32 len = 0;
 
 	r->tail_len = 0;
-	if (op->iovcnt || op->mmsg || !op->buf || op->count < 8)
+	if (op->mmsg || !op->buf || op->iovcnt > TAIL_IOVECS)
 		return;
-	if (read_user(r->tail, 8, op->buf + op->count - 8) == 0)
-		r->tail_len = 8;
+	NO_UNROLL
+	for (int i = 0; i < TAIL_IOVECS; i++) {
+		struct iovec_t iov = {.base = op->buf, .len = left};
+		u64 piece[2] = {};
+		u32 n = 8;
+
+		if (left == 0)
+			break;
+		if (op->iovcnt) {
+			if (i >= op->iovcnt)
+				break;
+			if (read_user(&iov, sizeof(iov), op->buf + i * 16))
+				return;
+		} else if (i) {
+			break;
+		}
+		if (iov.len > left)
+			iov.len = left;
+		if (iov.len == 0)
+			continue;
+		left -= iov.len;
+		if (iov.len < n)
+			n = iov.len;
+		else if (left >= 8)
+			continue; /* more than enough follows */
+		if (read_user(piece, n & 15, iov.base + iov.len - n))
+			return;
+		len = add_tail(&tail, len, piece[0], n);
+	}
+	set_tail(r, tail, len);
 }
 
 /* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
@@ -238,12 +296,27 @@ INLINE int run_data(void *ctx)
 			op->capture = op->limit;
 		st->captured += op->capture;
 	}
-	if (op->capture == 0) {
-		read_tail(op);
-		if (coalesce(op, st))
-			return 0;
-	}
+	if (op->capture < op->count)
+		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
 	if (op->go && begins != BEGINS_NOTHING)
+		__progs_jmp_tp_map.call(ctx, PROG_GO);
+	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	return 0;
+}
+
+/* Program 7: a segment that is not captured to its end. */
+INLINE int run_tail(void *ctx)
+{
+	struct op_t *op = operation();
+
+	if (!op)
+		return 0;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	read_tail(op);
+	if (op->capture == 0 && st && coalesce(op, st))
+		return 0;
+	if (op->go && op->rec.begins != BEGINS_NOTHING)
 		__progs_jmp_tp_map.call(ctx, PROG_GO);
 	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 	return 0;
@@ -321,11 +394,11 @@ INLINE s64 copy_payload(struct op_t *op, char *to)
 INLINE int run_output(void *ctx)
 {
 	struct op_t *op = operation();
-	u64 now = bpf_ktime_get_ns();
 	u64 at = 0;
 
 	if (!op)
 		return 0;
+	u64 now = bpf_ktime_get_ns();
 	struct __socket_data *r = &op->rec;
 	struct __socket_data_buffer *b = burst_reserve(ctx, now, &at);
 	if (!b || at > BURST_DATA - RECORD_ROOM)

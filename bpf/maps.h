@@ -53,7 +53,8 @@ enum prog {
 	PROG_ENTER_SEND = 3,
 	PROG_EXIT_SEND = 4,
 	PROG_EXIT_RECEIVE = 5,
-	PROG_SWEEP = 6
+	PROG_SWEEP = 6,
+	PROG_TAIL = 7
 };
 
 INLINE struct member_fields_offset *offsets(void)

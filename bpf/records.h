@@ -126,7 +126,7 @@ struct __socket_data {
 	u32 fd;
 	u8 flags; /* enum record_flags */
 	u8 family;
-	u8 tail_len; /* the last bytes of a segment that has no payload */
+	u8 tail_len; /* last bytes of a segment whose payload does not reach its end */
 	u8 syscall;
 	u8 tail[8];
 	u32 netns;

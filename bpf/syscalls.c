@@ -28,6 +28,11 @@ int prog_data(void *ctx)
 	return run_data(ctx);
 }
 
+int prog_tail(void *ctx)
+{
+	return run_tail(ctx);
+}
+
 int prog_go(void *ctx)
 {
 	return run_go(ctx);

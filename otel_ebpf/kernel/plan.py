@@ -64,6 +64,7 @@ TAIL_PROGRAMS = (
     "prog_exit_send",
     "prog_exit_receive",
     "prog_sweep",
+    "prog_tail",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
