@@ -232,3 +232,17 @@ def test_a_protocol_that_is_not_known_here_is_counted() -> None:
     world = World()
     world.feed(world.wire(1, 2).client.send(b"\x16\x03\x01", protocol=HTTP + 1))
     assert world.counts["segments_of_unknown_protocol"] == 1
+
+
+def test_a_lost_response_does_not_shift_the_later_ones() -> None:
+    """The records of /a's response were lost with their burst."""
+    world = World()
+    wire = world.wire(1, 2)
+    world.feed(wire.client.send(get("/a")))
+    wire.client.recv(reply(500))  # happened, and was lost
+    world.feed(wire.client.send(get("/b")), wire.client.recv(reply(201)))
+    world.feed(wire.client.send(get("/c")), wire.client.recv(reply(202)))
+    world.feed(wire.client.tell(layout.CLOSE))
+    world.wait(SECOND)
+    statuses = {x.request.target: x.response and status(x) for x in world.out}
+    assert statuses == {"/a": None, "/b": 201, "/c": 202}

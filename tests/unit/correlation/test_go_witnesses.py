@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
 
 from otel_ebpf.correlation.model import Exchange
+from otel_ebpf.correlation.sites import TRUST
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
     GO,
@@ -163,3 +165,81 @@ def test_a_split_status_line_is_judged_where_the_kernel_saw_it_begin() -> None:
     )
     pool.done()
     assert_child(pool.out(), pool.world.server_span("/b"), "go.caller")
+
+
+class Grown:
+    """A Go process whose handlers start goroutines with one function; each makes one call."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.outbound = self.world.wire(2, 3)
+        self.goids = count(100)
+
+    def serve(self, path: str, goid: int | None = None, **answer: Any) -> int:
+        """One request, in which goroutine ``goid`` (a new one by default) calls out."""
+        inbound = self.world.wire(1, 2)
+        uid = self.world.asked(inbound, path)
+        self.call(path + "/out", uid, goid or next(self.goids), **answer)
+        self.world.answered(inbound)
+        self.world.wait(2 * SECOND)
+        return uid
+
+    def call(self, path: str, caller_uid: int, goid: int, **answer: Any) -> None:
+        client = self.outbound.client
+        self.world.feed(client.send(get(path), flags=GO))
+        self.world.feed(
+            client.recv(
+                reply(),
+                **{
+                    "flags": POOLED | INHERITED,
+                    "caller_uid": caller_uid,
+                    "caller_goid": goid,
+                    "caller_site": 0x4000,
+                    **answer,
+                },
+            )
+        )
+
+    def rule(self, path: str) -> str:
+        return self.world.span(path + "/out").rule
+
+
+def test_ancestry_is_believed_once_enough_goroutines_have_kept_to_their_request() -> None:
+    grown = Grown()
+    for number in range(TRUST + 1):
+        grown.serve(f"/{number}")
+    assert [grown.rule(f"/{number}") for number in range(TRUST)] == [""] * TRUST
+    assert_child(
+        grown.world.span(f"/{TRUST}/out"),
+        grown.world.server_span(f"/{TRUST}"),
+        "go.caller_ancestor",
+    )
+    assert grown.world.counts["no_parent.untried_go_statement"] == TRUST
+
+
+def test_a_goroutine_that_works_for_another_request_closes_its_function_for_good() -> None:
+    grown = Grown()
+    for number in range(TRUST + 1):
+        grown.serve(f"/{number}")
+    grown.serve("/first", goid=7)
+    grown.serve("/second", goid=7)  # a worker after all
+    grown.serve("/third")
+    assert grown.rule("/first") == "go.caller_ancestor"
+    assert (grown.rule("/second"), grown.rule("/third")) == ("", "")
+
+
+def test_a_worker_that_is_seen_again_never_counts_as_trustworthy() -> None:
+    grown = Grown()
+    for number in range(3 * TRUST):
+        grown.serve(f"/{number}", goid=7 + number % 4)
+    assert {grown.rule(f"/{number}") for number in range(3 * TRUST)} == {""}
+
+
+def test_a_context_needs_no_trust_in_the_place() -> None:
+    grown = Grown()
+    inbound = grown.world.wire(1, 2)
+    uid = grown.world.asked(inbound, "/in")
+    grown.call("/in/out", uid, 7, context_uid=uid)
+    grown.world.answered(inbound)
+    grown.world.wait(SECOND)
+    assert grown.rule("/in") == "go.caller+context"
