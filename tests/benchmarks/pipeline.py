@@ -211,6 +211,7 @@ def main() -> None:
         work = rounds(count, both)
         gc.collect()
         gc.freeze()  # as the agent does when it is ready
+        gc.set_threshold(20_000, 20, 50)
         print(f"{'client and server' if both else 'server alone'}, {spans} spans")
         begin = time.perf_counter()
         costs = stages(work, spans)
