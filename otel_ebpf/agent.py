@@ -47,6 +47,8 @@ FLUSH_EVERY = 0.03
 """Seconds between two visits to every CPU: with one round of reading behind it, a record
 is in user space well within 100 ms."""
 HOUSEKEEPING = 1.0
+PRIORITY = -10
+"""Nice value of the agent's threads."""
 DRAIN_TIMEOUT = 10.0
 """Seconds that the export may take when the agent stops."""
 
@@ -92,6 +94,7 @@ class Agent:
         # Everything a user may have mistyped is read before the kernel is touched.
         settings = SpanSettings.from_env(env)
         sampler = TraceSampler.from_env(env)
+        _prefer()  # before the first thread: they inherit it
         self._queue: ExportQueue | None = None
         if not config.record:
             self._queue = make_queue(make_exporter(config.output, env, out), env)
@@ -153,7 +156,6 @@ class Agent:
         looking.join()
         self._targets.start(kernel, images)
         self._take_found()
-        _prefer()
         del images
         release_compiler()
         gc.collect()
@@ -313,9 +315,13 @@ class Agent:
 
 
 def _prefer() -> None:
-    """This thread before the traced ones: it needs little, and late it loses records."""
+    """This process before the traced ones: it needs little, and late it loses records.
+
+    All of its threads, for one that holds the interpreter's lock and is not let run
+    keeps the others waiting.
+    """
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -10)
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
 
 
 def _ring_pages() -> int:

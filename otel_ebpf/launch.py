@@ -31,6 +31,8 @@ class Launched:
         )
         self.pid = self._child.pid
         os.waitpid(self.pid, os.WUNTRACED)
+        with contextlib.suppress(OSError):  # the agent's own priority is not for it
+            os.setpriority(os.PRIO_PROCESS, self.pid, 0)
 
     def go(self) -> None:
         """Lets the program run."""

@@ -196,8 +196,7 @@ class Connection:
             return
         if message is not self.response:
             self._drop_unanswerable(owner)
-            if self.cut:
-                self._drop_lost(message, owner)
+            self._drop_others(self._mark(message).uid, owner)
             for exchange in self.outstanding:
                 if exchange.response_message is None:
                     break
@@ -217,18 +216,18 @@ class Connection:
         while outstanding and outstanding[0].request_message.oneway:
             self._lost(outstanding.popleft(), owner)
 
-    def _drop_lost(self, message: Message, owner: Correlator) -> None:
-        """After a gap a response goes to the request that the kernel names, or to none.
-
-        Where several wait, the parser has said which of them can be meant.
-        """
-        self.cut = False
-        named = self._mark(message).uid
+    def _drop_others(self, named: int, owner: Correlator) -> None:
+        """The kernel says which request was the latest when this response began. A request
+        with another number has lost its response, unless it is ahead in a pipeline."""
+        cut, self.cut = self.cut, False
         outstanding = self.outstanding
-        if len(outstanding) == 1 and named:
+        while outstanding:
             x = outstanding[0]
-            if x.uid and x.uid != named and x.response_message is None:
-                self._lost(outstanding.popleft(), owner)
+            if not named or x.uid in (0, named) or x.response_message is not None:
+                return
+            if not cut and any(y.uid == named for y in outstanding):
+                return
+            self._lost(outstanding.popleft(), owner)
 
     def _lost(self, x: Live, owner: Correlator) -> None:
         x.end = max(x.request_message.end, x.start)
