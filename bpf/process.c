@@ -9,6 +9,43 @@ struct raw_args {
 #define SWEPT_AT_ONCE 8
 #define SWEPT_FDS 256
 
+/* Room in the running process's table of descriptors: no number above it is in use. */
+INLINE u32 fd_room(struct member_fields_offset *o)
+{
+	u64 task = bpf_get_current_task();
+	u64 files = 0, fdt = 0;
+	u32 room = 0;
+
+	READ_KERNEL(files, task, o->task_files);
+	if (!files)
+		return SWEPT_FDS;
+	READ_KERNEL(fdt, files, o->files_fdt);
+	READ_KERNEL(room, fdt, o->fdtable_max_fds);
+	return room;
+}
+
+/* A child holds its parent's sockets too: the parent's close is not the last one. */
+INLINE void refer_all(struct member_fields_offset *o, u32 parent, u32 child)
+{
+	u32 room = fd_room(o);
+
+	NO_UNROLL
+	for (s32 fd = 0; fd < SWEPT_FDS; fd++) {
+		u64 key = fd_key(parent, fd);
+		if ((u32)fd >= room)
+			break;
+		struct socket_info_t *info = __socket_info_map.lookup(&key);
+		if (!info)
+			continue;
+		u64 sk = info->sk;
+		struct socket_state_t *st = socket_state_map.lookup(&sk);
+		key = fd_key(child, fd);
+		if (st && st->socket_id == info->socket_id &&
+		    __socket_info_map.update(&key, info) == 0)
+			st->refs += 1;
+	}
+}
+
 INLINE void tell_process(void *ctx, u8 type, u32 tgid, u32 tid, u64 other)
 {
 	u64 now = bpf_ktime_get_ns(), at = 0;
@@ -53,26 +90,37 @@ int on_fork(struct raw_args *c)
 	struct proc_info_t *pi = proc_info_map.lookup(&parent);
 	if (pi)
 		proc_info_map.update(&tgid, pi);
+	refer_all(o, parent, tgid);
 	tell_process(c, RECORD_FORK, tgid, pid, parent);
 	return 0;
 }
 
-int on_exec(struct raw_args *c)
+/* Goes through the descriptors, some at a time, then tells `type`. */
+INLINE void sweep(void *c, struct op_t *op, u8 type)
 {
-	u64 id = bpf_get_current_pid_tgid();
-	u32 tgid = id >> 32;
+	op->rec.fd = 0;
+	op->rec.type = type;
+	__progs_jmp_tp_map.call(c, PROG_SWEEP);
+}
+
+int on_exec(void *c)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct op_t *op = operation();
 
 	proc_info_map.delete(&tgid); /* another program now */
-	tell_process(c, RECORD_EXEC, tgid, (u32)id, 0);
+	if (op)
+		sweep(c, op, RECORD_EXEC);
 	return 0;
 }
 
 int on_exit(void *c)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	u32 tgid = id >> 32, tid = (u32)id;
-	u64 unit = id;
+	u64 unit = id, task = bpf_get_current_task(), signal = 0;
+	struct member_fields_offset *o = offsets();
 	struct op_t *op = operation();
+	u32 live = 0;
 
 	/* Killed inside a call, its arguments would stay. */
 	__active_write_args_map.delete(&id);
@@ -81,32 +129,45 @@ int on_exit(void *c)
 		__trace_map.delete(&unit);
 		count(STAT_TRACES_CLOSED);
 	}
-	if (tid != tgid || !op)
+	if (!op || !o || !o->ready)
 		return 0;
-	op->rec.fd = 0;
-	__progs_jmp_tp_map.call(c, PROG_SWEEP);
+	/* The main thread may end long before its process does. */
+	READ_KERNEL(signal, task, o->task_signal);
+	READ_KERNEL(live, signal, o->signal_live);
+	if (!live)
+		sweep(c, op, RECORD_EXIT);
 	return 0;
 }
 
-/* A process ends without closing anything: its descriptors go, some at a time. */
+/* A process that ends closes nothing itself; one that runs a new program has closed what
+ * was not to survive that, and keeps the others. */
 int prog_sweep(void *c)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tgid = id >> 32;
+	struct member_fields_offset *o = offsets();
 	struct op_t *op = operation();
 
-	if (!op)
+	if (!op || !o)
 		return 0;
 	s32 first = op->rec.fd;
+	u8 type = op->rec.type;
 	NO_UNROLL
-	for (s32 i = 0; i < SWEPT_AT_ONCE; i++)
-		drop_fd(c, id, first + i);
-	op->rec.fd = first + SWEPT_AT_ONCE;
-	if (first + SWEPT_AT_ONCE < SWEPT_FDS)
+	for (s32 i = 0; i < SWEPT_AT_ONCE; i++) {
+		u64 key = fd_key(tgid, first + i);
+		struct socket_info_t *info = __socket_info_map.lookup(&key);
+		if (info && (type == RECORD_EXIT || sock_of_fd(o, first + i) != info->sk))
+			drop_fd(c, id, first + i);
+	}
+	first += SWEPT_AT_ONCE;
+	op->rec.fd = first;
+	if (first < SWEPT_FDS && (u32)first < fd_room(o))
 		__progs_jmp_tp_map.call(c, PROG_SWEEP);
-	proc_info_map.delete(&tgid);
-	target_map.delete(&tgid);
-	tell_process(c, RECORD_EXIT, tgid, (u32)id, 0);
+	if (type == RECORD_EXIT) {
+		proc_info_map.delete(&tgid);
+		target_map.delete(&tgid);
+	}
+	tell_process(c, type, tgid, type == RECORD_EXIT ? tgid : (u32)id, 0);
 	return 0;
 }
 

@@ -89,7 +89,7 @@ def probe_plan() -> list[Probe]:
     ]
     probes += [
         Probe(RAW_TRACEPOINT, "sched_process_fork", "on_fork"),
-        Probe(RAW_TRACEPOINT, "sched_process_exec", "on_exec"),
+        Probe(TRACEPOINT, "sched:sched_process_exec", "on_exec"),
         Probe(TRACEPOINT, "sched:sched_process_exit", "on_exit"),
     ]
     return probes
