@@ -36,19 +36,23 @@ static void die(const char *what)
 	exit(1);
 }
 
+static int digit(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
 /* "hex", or "@N" for N bytes of filler. */
 static size_t parse(const char *text)
 {
 	size_t n = 0;
-	unsigned byte;
 
 	if (text[0] == '@') {
 		n = strtoul(text + 1, 0, 10);
 		memset(data, 'x', n);
 		return n;
 	}
-	for (; text[0] && text[1] && sscanf(text, "%2x", &byte) == 1; text += 2)
-		data[n++] = byte;
+	for (; text[0] && text[1]; text += 2)
+		data[n++] = digit(text[0]) << 4 | digit(text[1]);
 	return n;
 }
 
