@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from cachetools import LRUCache
@@ -322,6 +323,10 @@ def _prefer() -> None:
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+        # Sessions share the processors as equals whatever their threads' priorities; where
+        # the agent has one to itself (a service), that has a priority too.
+        if os.getsid(0) == os.getpid():
+            Path("/proc/self/autogroup").write_text(str(PRIORITY))
 
 
 def _ring_pages() -> int:
