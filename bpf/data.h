@@ -136,7 +136,16 @@ INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct soc
 			r->tcp_seq = seq;
 		}
 	} else {
+		u8 state = 0;
+		u32 next = 0;
 		READ_KERNEL(seq, op->sk, o->tcp_copied_seq);
+		READ_KERNEL(state, op->sk, o->sk_state);
+		if (state != TCP_ESTABLISHED) {
+			/* A FIN takes a number too; this read may have gone past it. */
+			READ_KERNEL(next, op->sk, o->tcp_rcv_nxt);
+			if (state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2 && seq == next)
+				seq -= 1;
+		}
 		r->tcp_seq = seq - (u32)op->count;
 	}
 }
@@ -398,7 +407,7 @@ INLINE int run_output(void *ctx)
 
 	if (!op)
 		return 0;
-	u64 now = bpf_ktime_get_ns();
+	u64 now = op->rec.end_ts; /* a moment ago */
 	struct __socket_data *r = &op->rec;
 	struct __socket_data_buffer *b = burst_reserve(ctx, now, &at);
 	if (!b || at > BURST_DATA - RECORD_ROOM)

@@ -93,6 +93,7 @@ enum stat {
 	STAT_TRACES_CLOSED = 19,
 	STAT_FLUSHES = 20,         /* getppid flushes that found something to send */
 	STAT_PROTOCOL_OFF = 21,    /* segments of a protocol that is switched off */
+	STAT_REGISTERS = 22,       /* not a count: system calls' registers can be read */
 	STAT_COUNT = 24
 };
 

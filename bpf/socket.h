@@ -8,6 +8,9 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define TCP_ESTABLISHED 1
+#define TCP_FIN_WAIT1 4
+#define TCP_FIN_WAIT2 5
 
 /* Addresses travel as numbers: BCC follows pointers to rewrite their uses, and takes
  * seconds to follow these. */
@@ -24,6 +27,8 @@ INLINE long read_user(void *to, u32 size, u64 from)
 #define READ_KERNEL(dst, base, offset) read_kernel(&(dst), sizeof(dst), (base) + (offset))
 #define READ_USER(dst, base, offset) read_user(&(dst), sizeof(dst), (base) + (offset))
 
+#define SOCKET_WORDS 6 /* struct socket as far as it is of interest */
+
 INLINE u64 fd_key(u32 tgid, s32 fd)
 {
 	return (u64)tgid << 32 | (u32)fd;
@@ -33,33 +38,32 @@ INLINE u64 fd_key(u32 tgid, s32 fd)
 INLINE u64 sock_of_fd(struct member_fields_offset *o, s32 fd)
 {
 	u64 task = bpf_get_current_task();
-	u64 files = 0, fdt = 0, table = 0, file = 0, sock = 0, back = 0, sk = 0;
-	u32 max_fds = 0;
-	u16 type = 0;
+	u64 files = 0, fdt = 0, file = 0, sock = 0;
+	u64 table[2] = {}; /* struct fdtable: max_fds, then fd; the loader checks that */
+	u64 words[SOCKET_WORDS] = {};
 
 	READ_KERNEL(files, task, o->task_files);
 	if (!files)
 		return 0;
 	READ_KERNEL(fdt, files, o->files_fdt);
-	READ_KERNEL(max_fds, fdt, o->fdtable_max_fds);
-	READ_KERNEL(table, fdt, o->fdtable_fd);
-	if (fd < 0 || (u32)fd >= max_fds)
+	READ_KERNEL(table, fdt, o->fdtable_max_fds);
+	if (fd < 0 || (u32)fd >= (u32)table[0])
 		return 0;
-	READ_KERNEL(file, table, (u64)(u32)fd * 8);
+	READ_KERNEL(file, table[1], (u64)(u32)fd * 8);
 	if (!file)
 		return 0;
 	READ_KERNEL(sock, file, o->file_private_data);
 	if (!sock)
 		return 0;
-	/* Only a socket points back to its file from there. */
-	READ_KERNEL(back, sock, o->socket_file);
-	if (back != file)
+	/* One read for the members that are wanted, which are close to each other. Only a
+	 * socket points back to its file from there. */
+	READ_KERNEL(words, sock, 0);
+	u32 back = (u32)o->socket_file >> 3, sk = (u32)o->socket_sk >> 3;
+	if (back >= SOCKET_WORDS || sk >= SOCKET_WORDS || words[back] != file)
 		return 0;
-	READ_KERNEL(type, sock, o->socket_type);
-	if (type != SOCK_STREAM)
+	if ((u16)(words[0] >> (8 * (o->socket_type & 7))) != SOCK_STREAM)
 		return 0;
-	READ_KERNEL(sk, sock, o->socket_sk);
-	return sk;
+	return words[sk];
 }
 
 INLINE u8 sock_family(struct member_fields_offset *o, u64 sk)
@@ -83,11 +87,12 @@ INLINE void sock_identity(struct member_fields_offset *o, u64 sk, u8 family, u64
 			READ_KERNEL(*a, sk, o->unix_peer);
 		return;
 	}
-	READ_KERNEL(*a, sk, o->sk_daddr); /* daddr and rcv_saddr are neighbours */
-	u16 dport = 0, num = 0;
-	READ_KERNEL(dport, sk, o->sk_dport);
-	READ_KERNEL(num, sk, o->sk_num);
-	*b = (u64)dport << 16 | num;
+	/* struct sock_common begins with daddr, rcv_saddr, a hash, dport, num: one ABI-like
+	 * block that sock_diag and others rely on; the loader checks it. */
+	u64 words[2] = {};
+	READ_KERNEL(words, sk, o->sk_daddr);
+	*a = words[0];
+	*b = (words[1] >> 48) | ((words[1] >> 32 & 0xffff) << 16);
 }
 
 INLINE u32 current_netns(struct member_fields_offset *o)

@@ -18,10 +18,6 @@
 #define KERNEL_STACK 16384
 #define PT_REGS 168
 #define PT_R10 56
-#define PT_DX 96
-#define PT_SI 104
-#define PT_DI 112
-#define PT_ORIG_AX 120
 
 int prog_data(void *ctx)
 {
@@ -320,12 +316,17 @@ INLINE int enter_receive(s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call, u64 f
 INLINE int exit_receive(void *ctx, long ret, u8 call)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	struct data_args_t *known = __active_read_args_map.lookup(&id);
+	struct data_args_t *known;
+	struct trace_conf_t *conf = config();
 	u32 tgid = id >> 32;
 
+	if (!conf)
+		return 0;
+	known = conf->registers ? 0 : __active_read_args_map.lookup(&id);
 	if (!known) {
-		/* Asleep in this call since before the agent came, or not to be traced. */
-		if (ret > 0 && tracing(tgid))
+		/* Arguments are read from the registers; or it slept in this call since
+		 * before the agent came; or it is not to be traced. */
+		if ((ret >= 0 || fatal(ret)) && tracing(tgid))
 			__progs_jmp_tp_map.call(ctx, PROG_EXIT_RECEIVE);
 		return 0;
 	}
@@ -336,29 +337,37 @@ INLINE int exit_receive(void *ctx, long ret, u8 call)
 	return 0;
 }
 
-/* Arguments of a call whose entry was before the probes: the registers that the thread
- * entered the kernel with lie at the top of its kernel stack. */
-INLINE bool recover_receive(struct member_fields_offset *o, struct sys_exit_args *c,
-			    struct data_args_t *args)
+/* The registers with which the thread entered the kernel lie at the top of its kernel
+ * stack: r10, r9, r8, ax, cx, dx, si, di, orig_ax. */
+struct entry_regs {
+	u64 r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+};
+
+INLINE bool read_entry_regs(struct member_fields_offset *o, long nr, struct entry_regs *regs)
 {
-	u64 task = bpf_get_current_task(), stack = 0, regs, nr = -1, iov = 0, n = 0;
-	u64 di = 0, si = 0, dx = 0, r10 = 0, flags = 0;
+	u64 task = bpf_get_current_task(), stack = 0;
 
 	if (o->task_stack < 0)
 		return false;
 	READ_KERNEL(stack, task, o->task_stack);
-	regs = stack + KERNEL_STACK - PT_REGS;
-	READ_KERNEL(nr, regs, PT_ORIG_AX);
-	if (nr != c->nr) { /* kernels with FRED leave two words above */
-		regs -= 16;
-		READ_KERNEL(nr, regs, PT_ORIG_AX);
-		if (nr != c->nr)
-			return false;
-	}
-	READ_KERNEL(di, regs, PT_DI);
-	READ_KERNEL(si, regs, PT_SI);
-	READ_KERNEL(dx, regs, PT_DX);
-	READ_KERNEL(r10, regs, PT_R10);
+	stack += KERNEL_STACK - PT_REGS + PT_R10;
+	READ_KERNEL(*regs, stack, 0);
+	if (regs->orig_ax == (u32)nr) /* the upper half of nr is not set */
+		return true;
+	READ_KERNEL(*regs, stack, -16); /* kernels with FRED leave two words above */
+	return regs->orig_ax == (u32)nr;
+}
+
+/* A receive's arguments at its exit: one probe instead of two, and no map. */
+INLINE bool recover_receive(struct member_fields_offset *o, struct sys_exit_args *c,
+			    struct data_args_t *args)
+{
+	struct entry_regs regs = {};
+	u64 iov = 0, n = 0, flags = 0, nr = (u32)c->nr;
+
+	if (!read_entry_regs(o, c->nr, &regs))
+		return false;
+	u64 di = regs.di, si = regs.si, dx = regs.dx, r10 = regs.r10;
 	args->fd = di;
 	args->buf = si;
 	args->count = dx;
@@ -382,6 +391,7 @@ INLINE bool recover_receive(struct member_fields_offset *o, struct sys_exit_args
 	} else {
 		return false;
 	}
+	args->discard = (flags & MSG_TRUNC) != 0;
 	return !(flags & MSG_PEEK);
 }
 
@@ -497,6 +507,23 @@ int enter_sendmmsg(struct sys_enter_args *c)
 int exit_sendmmsg(struct sys_exit_args *c)
 {
 	return exit_send(c, c->ret, CALL_SENDMMSG);
+}
+
+/* Tells user space, which calls it from a thread of its own, whether registers can be
+ * read here. */
+int exit_getppid(struct sys_exit_args *c)
+{
+	struct trace_conf_t *conf = config();
+	struct member_fields_offset *o = offsets();
+	struct entry_regs regs = {};
+	int zero = 0;
+	struct trace_stats *stats = __trace_stats_map.lookup(&zero);
+
+	if (!conf || !o || !stats || bpf_get_current_pid_tgid() >> 32 != conf->self_tgid)
+		return 0;
+	if (read_entry_regs(o, c->nr, &regs) && regs.ax == c->ret)
+		stats->counts[STAT_REGISTERS] = 1;
+	return 0;
 }
 
 int enter_read(struct sys_enter_args *c)

@@ -9,34 +9,42 @@
 INLINE void note_births(struct op_t *op, struct proc_info_t *pi)
 {
 	int zero = 0;
-	struct go_birth_t *birth = birth_buf.lookup(&zero);
-	u64 base = 0, n = 0, p = 0, from, to;
 	u64 unit = op->unit;
+	struct go_birth_t *birth = go_birth_map.lookup(&unit), *fresh = 0;
+	u64 slice[2] = {}, ps[BIRTH_PS] = {}, cache[2], from;
 
-	if (!birth || !pi->goidgen || !pi->allp || !unit)
+	if (!pi->goidgen || !pi->allp || !unit)
 		return;
-	birth->uid = op->rec.uid;
-	READ_USER(base, pi->allp, 0);
-	READ_USER(n, pi->allp, 8);
+	if (!birth)
+		birth = fresh = birth_buf.lookup(&zero);
+	if (!birth)
+		return;
+	/* Written in place: whoever reads it meanwhile must find no request's. */
+	*(volatile u64 *)&birth->uid = 0;
+	READ_USER(slice, pi->allp, 0);
+	/* Short where fewer are there, but the array is in memory that Go has mapped. */
+	if (slice[1] >= BIRTH_PS)
+		READ_USER(ps, slice[0], 0);
 	NO_UNROLL
 	for (int i = 0; i < BIRTH_PS; i++) {
-		from = 0;
-		to = 0;
-		if (i < n) {
-			p = 0;
-			READ_USER(p, base, i * 8);
-			READ_USER(from, p, pi->p_goidcache);
-			READ_USER(to, p, pi->p_goidcacheend);
+		cache[0] = 0;
+		cache[1] = 0;
+		if (i < slice[1]) {
+			if (slice[1] < BIRTH_PS)
+				READ_USER(ps[i], slice[0], i * 8);
+			/* goidcache and goidcacheend are neighbours; user space checks it. */
+			READ_USER(cache, ps[i], pi->p_goidcache);
 		}
-		birth->from[i] = from;
-		birth->to[i] = to;
+		birth->from[i] = cache[0];
+		birth->to[i] = cache[1];
 	}
 	/* Last: an id dealt in between is in neither and counts as born before. */
 	from = 0;
 	READ_USER(from, pi->goidgen, 0);
 	birth->goidgen = from;
-	if (from)
-		go_birth_map.update(&unit, birth);
+	*(volatile u64 *)&birth->uid = from ? op->rec.uid : 0;
+	if (fresh && from)
+		go_birth_map.update(&unit, fresh);
 }
 
 /* Proof that goroutine `goid` was born after `t`'s request was read. */
@@ -115,7 +123,12 @@ INLINE void inherit(struct op_t *op, struct socket_state_t *st, u64 now)
 	u64 unit = op->unit, parent;
 	struct trace_info_t *t;
 
-	if (!op->go || !unit || !op->parent_goid || __trace_map.lookup(&unit))
+	u32 tgid = op->rec.tgid;
+
+	if (!op->go || !unit || __trace_map.lookup(&unit))
+		return;
+	find_parent_goid(op, proc_info_map.lookup(&tgid));
+	if (!op->parent_goid)
 		return;
 	parent = goroutine_unit(op->rec.tgid, op->parent_goid);
 	t = __trace_map.lookup(&parent);
@@ -173,6 +186,7 @@ INLINE void find_parent(struct op_t *op)
 		struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 		if (pi && op->g) {
 			r->caller_goid = r->goid;
+			find_parent_goid(op, pi);
 			if (pi->g_startpc >= 0)
 				READ_USER(r->caller_site, op->g, pi->g_startpc);
 		}

@@ -35,11 +35,11 @@ struct member_fields_offset {
 	s32 sk_v6_rcv_saddr;
 	s32 tcp_copied_seq;
 	s32 tcp_write_seq;
+	s32 tcp_rcv_nxt;
 	s32 unix_peer;
 	s32 task_signal;
 	s32 signal_live;
 	u32 ready;
-	u32 pad;
 };
 
 enum filter { FILTER_PROCESSES = 1, FILTER_PORTS = 2 };
@@ -51,7 +51,7 @@ struct trace_conf_t {
 	u32 self_tgid; /* the agent, never traced */
 	u32 filter;    /* enum filter */
 	u32 capture;   /* payload bytes of one run, at most CAPTURE_MAX */
-	u32 pad;
+	u32 registers; /* receives have no entry probe: arguments come from registers */
 };
 
 struct trace_stats {

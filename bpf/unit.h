@@ -21,7 +21,7 @@ INLINE u64 current_g(struct member_fields_offset *o, struct proc_info_t *pi)
 	return g;
 }
 
-/* Fills unit, goid and parent_goid. unit stays 0 where a Go thread runs no goroutine:
+/* Fills unit and goid. unit stays 0 where a Go thread runs no goroutine:
  * what a runtime thread does belongs to no request. */
 INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 {
@@ -46,10 +46,15 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 		return;
 	op->g = g;
 	READ_USER(r->goid, g, pi->g_goid);
-	if (pi->g_parent_goid >= 0)
-		READ_USER(op->parent_goid, g, pi->g_parent_goid);
 	if (r->goid)
 		op->unit = goroutine_unit(tgid, r->goid);
+}
+
+/* Who bore the running goroutine; 0 before Go 1.21. */
+INLINE void find_parent_goid(struct op_t *op, struct proc_info_t *pi)
+{
+	if (pi && op->g && pi->g_parent_goid >= 0)
+		READ_USER(op->parent_goid, op->g, pi->g_parent_goid);
 }
 
 #endif

@@ -85,7 +85,8 @@ def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
         return members
     generation = offsets.get("runtime.schedt.goidgen", absent)
     births = "runtime.sched" in go.addresses and "runtime.allp" in go.addresses
-    if births and generation >= 0 and members["p_goidcache"] >= 0:
+    together = members["p_goidcacheend"] == members["p_goidcache"] + 8
+    if births and generation >= 0 and members["p_goidcache"] >= 0 and together:
         members["goidgen"] = go.addresses["runtime.sched"] + load_bias + generation
         members["allp"] = go.addresses["runtime.allp"] + load_bias
     transport = offsets.get("net/http.requestAndChan.treq", absent)

@@ -93,6 +93,7 @@ class Correlator:
         self._settling.clear()
         for connection in list(self._connections.values()):
             self.counts["requests_in_flight_at_end"] += len(connection.outstanding)
+        self.parents.flush()
         self.assembly.flush()
         return self._take()
 

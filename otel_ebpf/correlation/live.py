@@ -52,6 +52,7 @@ class Live(Exchange):
         writer: goroutine that wrote the request.
         key: same-host key, see docs/correlation.md.
         left: it has been handed on.
+        on_trial: its parent waits for what is learnt of the goroutine that called.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Live(Exchange):
         "followers",
         "key",
         "left",
+        "on_trial",
         "parent",
         "passed_on",
         "request_message",
@@ -111,6 +113,7 @@ class Live(Exchange):
         self.settled = False
         self.finished = False
         self.left = False
+        self.on_trial = False
         self.waiters: list[Live] | None = None
         self.followers: list[Live] | None = None
         self.carried: Any = None

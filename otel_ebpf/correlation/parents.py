@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from typing import NamedTuple
 
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.live import Done, Live
@@ -35,6 +36,17 @@ SAME_HOST = "same_host"
 KEEP_DONE = 10_000_000_000
 """Nanoseconds for which an exchange that has left can still become a parent."""
 MAX_DONE = 50_000
+TRIAL = 8_000_000_000
+"""Nanoseconds for which a parent waits until the kind of its goroutine is known."""
+MAX_TRIAL = 4096
+
+
+class _Trial(NamedTuple):
+    until: int
+    exchange: Live
+    uid: int
+    rule: str
+    site: int
 
 
 class Parents:
@@ -52,6 +64,7 @@ class Parents:
         self._requests: dict[int, Live | Done] = {}
         self._done: deque[tuple[int, int]] = deque()
         self.sites = Sites(self._ended)
+        self._trial: deque[_Trial] = deque()
         self.go: set[int] = set()
         """Processes known to be Go programs."""
 
@@ -75,6 +88,18 @@ class Parents:
             _, uid = done.popleft()
             self._requests.pop(uid, None)
         self.sites.tick(now)
+        trial = self._trial
+        if trial and (self.sites.changed or trial[0].until <= now):
+            self.sites.changed = False
+            self._trial = deque()
+            for waiting in trial:
+                self._judge(waiting, now)
+
+    def flush(self) -> None:
+        """The end: nothing more will speak for goroutines on trial."""
+        trial, self._trial = self._trial, deque()
+        for waiting in trial:
+            self._judge(waiting, waiting.until)
 
     # -- client requests -----------------------------------------------------------
 
@@ -109,10 +134,7 @@ class Parents:
         elif x.candidate and record.goid == x.writer:
             # Written and read by one goroutine: no pool of connections in between.
             uid, rule, site = x.candidate
-            if self.sites.saw(x.pid, site, x.writer, uid):
-                self.bind(x, uid, RULES[rule])
-            else:
-                self._abstain(x, "untried_go_statement")
+            self._believe(x, uid, RULES[rule], site, self.sites.saw(x.pid, site, x.writer, uid))
         elif x.candidate:
             self._abstain(x, "unconfirmed_ancestor")
         else:
@@ -122,7 +144,7 @@ class Parents:
         """The parked caller and the context chain of a net/http client connection."""
         caller, context = record.caller_uid, record.context_uid
         inherited = bool(record.flags & FLAG_CALLER_PARENT)
-        believed = True
+        believed: bool | None = True
         if record.caller_goid and (inherited or not caller):
             believed = self.sites.saw(x.pid, record.caller_site, record.caller_goid, caller)
         if caller and context and caller != context:
@@ -135,10 +157,38 @@ class Parents:
                 self.bind(x, context, CONTEXT)
         elif context:
             self.bind(x, context, BOTH if caller else CONTEXT)
-        elif caller and believed:
-            self.bind(x, caller, CALLER_PARENT if inherited else CALLER)
+        elif caller:
+            rule = CALLER_PARENT if inherited else CALLER
+            self._believe(x, caller, rule, record.caller_site, believed)
         else:
-            self._abstain(x, "untried_go_statement" if caller else "no_witness")
+            self._abstain(x, "no_witness")
+
+    def _believe(self, x: Live, uid: int, rule: str, site: int, verdict: bool | None) -> None:
+        """Binds what a goroutine inherits, as far as its kind is known to keep to a request."""
+        if verdict:
+            self.bind(x, uid, rule)
+        elif verdict is False:
+            self._abstain(x, "goroutine_of_a_pool")
+        else:
+            x.on_trial = True
+            self._trial.append(_Trial(x.end + TRIAL, x, uid, rule, site))
+            if len(self._trial) > MAX_TRIAL:
+                oldest = self._trial.popleft()
+                self._judge(oldest, oldest.until)
+
+    def _judge(self, waiting: _Trial, now: int) -> None:
+        x = waiting.exchange
+        if x.settled:
+            return
+        verdict = self.sites.verdict(x.pid, waiting.site)
+        if verdict:
+            self.bind(x, waiting.uid, waiting.rule)
+        elif verdict is False:
+            self._abstain(x, "goroutine_of_a_pool")
+        elif waiting.until <= now:
+            self._abstain(x, "untried_go_statement")
+        else:
+            self._trial.append(waiting)
 
     def _ended(self, uid: int) -> int:
         request = self._requests.get(uid)
@@ -148,7 +198,7 @@ class Parents:
 
     def unanswered(self, x: Live) -> None:
         """It ended without a response."""
-        if not x.settled:
+        if not x.settled and not x.on_trial:
             self._abstain(x, "unanswered")
 
     def bind(self, x: Live, uid: int, rule: str) -> None:

@@ -47,9 +47,12 @@ class Sites:
         """(pid, goid) -> uid of the request it was first seen to inherit; 0: of none."""
         self._trial: deque[tuple[Site, tuple[int, int], int]] = deque(maxlen=MAX_GOROUTINES)
         self.closed = 0
+        self.changed = False
+        """A verdict may be other than it was; whoever looks sets it back."""
 
-    def saw(self, pid: int, site: int, goid: int, uid: int) -> bool:
-        """A goroutine calls, and inherits ``uid`` (0: nothing). Whether to believe that."""
+    def saw(self, pid: int, site: int, goid: int, uid: int) -> bool | None:
+        """A goroutine calls, and inherits ``uid`` (0: nothing). Whether to believe that;
+        None: its kind is still on trial."""
         place = self._place((pid, site))
         key = (pid, goid)
         born = self._born.get(key)
@@ -59,7 +62,14 @@ class Sites:
                 self._trial.append(((pid, site), key, uid))
         elif born != uid:
             self.close(pid, site)
-        return place.kept >= TRUST and not place.closed
+        return self.verdict(pid, site)
+
+    def verdict(self, pid: int, site: int) -> bool | None:
+        """Whether goroutines started with this function are believed; None: on trial."""
+        place = self._place((pid, site))
+        if place.closed:
+            return False
+        return True if place.kept >= TRUST else None
 
     def close(self, pid: int, site: int) -> None:
         """Goroutines from there work for several requests: never believe them again."""
@@ -67,6 +77,7 @@ class Sites:
         if not place.closed:
             place.closed = True
             self.closed += 1
+            self.changed = True
 
     def tick(self, now: int) -> None:
         """Counts the goroutines that have kept to their request."""
@@ -79,6 +90,7 @@ class Sites:
             trial.popleft()
             if end > 0 and self._born.get(key) == uid:
                 self._place(site).kept += 1
+                self.changed = True
 
     def _place(self, site: Site) -> _Place:
         place = self._places.get(site)

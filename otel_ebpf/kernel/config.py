@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from otel_ebpf.errors import UsageError
+from otel_ebpf.errors import KernelError, UsageError
 
 CAPTURE_DEFAULT = 1024
 CAPTURE_LIMIT = 4096
@@ -36,10 +36,34 @@ MEMBERS = {
     "sk_v6_rcv_saddr": "sock_common.skc_v6_rcv_saddr",
     "tcp_copied_seq": "tcp_sock.copied_seq",
     "tcp_write_seq": "tcp_sock.write_seq",
+    "tcp_rcv_nxt": "tcp_sock.rcv_nxt",
     "unix_peer": "unix_sock.peer",
     "task_signal": "task_struct.signal",
     "signal_live": "signal_struct.live",
 }
+
+
+def check_neighbours(offsets: dict[str, int]) -> None:
+    """The programs read some members together; those must lie as every kernel has them.
+
+    Raises:
+        KernelError: this kernel has them otherwise.
+    """
+    common, file, sk = "sock_common.skc_", offsets["socket.file"], offsets["socket.sk"]
+    kept = {
+        "fdtable.fd": offsets["fdtable.fd"] == offsets["fdtable.max_fds"] + 8,
+        "socket": max(file, sk) < 48 and file % 8 == sk % 8 == 0 and offsets["socket.type"] < 7,
+        **{
+            common + name: offsets[common + name] == offsets[common + "daddr"] + distance
+            for name, distance in (("rcv_saddr", 4), ("dport", 12), ("num", 14))
+        },
+    }
+    for name, good in kept.items():
+        if not good:
+            raise KernelError(
+                f"this kernel lays out {name} in a way that is not known",
+                mend="please report this kernel with `uname -a`",
+            )
 
 
 @dataclass(slots=True)
@@ -53,6 +77,9 @@ class KernelConfig:
         ports: (first, last) pairs; empty means every port.
         protocols: DeepFlow's numbers of the protocols to follow.
         max_sockets, max_traces: entries of the maps that grow with traffic.
+        receives: where a receive's arguments come from: ``registers`` (saved at the
+            call's entry by the kernel), ``entries`` (probes), or ``auto``: registers
+            where they can be read.
     """
 
     capture: int = CAPTURE_DEFAULT
@@ -62,6 +89,7 @@ class KernelConfig:
     protocols: tuple[int, ...] = (20,)
     max_sockets: int = 65536
     max_traces: int = 65536
+    receives: str = "auto"
 
     def __post_init__(self) -> None:
         if not 64 <= self.capture <= CAPTURE_LIMIT:

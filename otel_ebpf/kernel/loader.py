@@ -12,11 +12,11 @@ from typing import Any
 from otel_ebpf.errors import KernelError
 from otel_ebpf.kernel.binding import import_bcc
 from otel_ebpf.kernel.btf import Btf
-from otel_ebpf.kernel.config import MEMBERS, KernelConfig
+from otel_ebpf.kernel.config import MEMBERS, KernelConfig, check_neighbours
 from otel_ebpf.kernel.mounts import ensure_tracefs
 from otel_ebpf.kernel.offsets import kernel_offsets
 from otel_ebpf.kernel.paths import bpf_dir
-from otel_ebpf.kernel.plan import RAW_TRACEPOINT, TAIL_PROGRAMS, Probe, probe_plan
+from otel_ebpf.kernel.plan import RAW_TRACEPOINT, TAIL_PROGRAMS, Probe, probe_plan, receive_entries
 from otel_ebpf.kernel.source import flatten
 
 # Debug information is a third of the compile time, and nothing reads it.
@@ -51,6 +51,7 @@ STATS = (
     "traces_closed",
     "flushes",
     "protocol_off",
+    "registers",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 
@@ -95,12 +96,14 @@ class Kernel:
             )
         self._tracefs = tracefs.target
         offsets = kernel_offsets(Btf.load())
+        check_neighbours(offsets)
         os.environ.setdefault("BCC_KERNEL_SOURCE", str(bpf_dir() / "shim"))
         self._bcc = import_bcc()
         self._bpf = self._compile(flatten(bpf_dir(), "main.c"))
         self._functions: dict[str, Any] = {}
         self.attached: list[Probe] = []
         self.absent: list[Probe] = []
+        self.registers = False
         self._fill(offsets)
 
     # -- start ------------------------------------------------------------------
@@ -169,27 +172,62 @@ class Kernel:
 
     def attach(self) -> None:
         """Loads every program and attaches it as the plan says."""
-        bpf_class = self._bcc.BPF
         jumps = self._bpf["__progs_jmp_tp_map"]
         for index, name in enumerate(TAIL_PROGRAMS):
-            jumps[ct.c_int(index)] = ct.c_int(self._load(name, bpf_class.TRACEPOINT).fd)
-        for probe in probe_plan():
-            if probe.kind == RAW_TRACEPOINT:
-                self._load(probe.program, bpf_class.RAW_TRACEPOINT)
-                self._bpf.attach_raw_tracepoint(tp=probe.target, fn_name=probe.program)
-            else:
-                category, event = probe.target.split(":")
-                if not (self._tracefs / "events" / category / event).is_dir():
-                    if not probe.optional:
-                        raise KernelError(
-                            f"this kernel has no tracepoint {probe.target}",
-                            mend="use a kernel with CONFIG_FTRACE_SYSCALLS",
-                        )
-                    self.absent.append(probe)
-                    continue
-                self._load(probe.program, bpf_class.TRACEPOINT)
-                self._bpf.attach_tracepoint(tp=probe.target, fn_name=probe.program)
-            self.attached.append(probe)
+            jumps[ct.c_int(index)] = ct.c_int(self._load(name, self._bcc.BPF.TRACEPOINT).fd)
+        plan = probe_plan()
+        # These two answer only the agent. How receives are seen must be settled before
+        # anything else runs: programs count in the same map value.
+        for probe in plan:
+            if probe.target.endswith("_getppid"):
+                self._attach(probe)
+        if self._registers_wanted():
+            self._each_cpu_update("__trace_conf_map", "registers", 1)
+        else:
+            plan += receive_entries()
+        for probe in plan:
+            if probe not in self.attached:
+                self._attach(probe)
+
+    def _attach(self, probe: Probe) -> None:
+        bpf_class = self._bcc.BPF
+        if probe.kind == RAW_TRACEPOINT:
+            self._load(probe.program, bpf_class.RAW_TRACEPOINT)
+            self._bpf.attach_raw_tracepoint(tp=probe.target, fn_name=probe.program)
+        else:
+            category, event = probe.target.split(":")
+            if not (self._tracefs / "events" / category / event).is_dir():
+                if not probe.optional:
+                    raise KernelError(
+                        f"this kernel has no tracepoint {probe.target}",
+                        mend="use a kernel with CONFIG_FTRACE_SYSCALLS",
+                    )
+                self.absent.append(probe)
+                return
+            self._load(probe.program, bpf_class.TRACEPOINT)
+            self._bpf.attach_tracepoint(tp=probe.target, fn_name=probe.program)
+        self.attached.append(probe)
+
+    def _registers_wanted(self) -> bool:
+        """Whether receives can do, and are to do, without entry probes."""
+        if self.config.receives == "entries":
+            return False
+        os.getppid()  # its exit probe tries to read this call's registers
+        self.registers = bool(self.stats()["registers"])
+        if self.config.receives == "registers" and not self.registers:
+            raise KernelError(
+                "system calls' registers cannot be read on this kernel",
+                mend="leave the choice to the agent",
+            )
+        return self.registers
+
+    def _each_cpu_update(self, table: str, member: str, number: int) -> None:
+        """Changes one member of a per-CPU array's entry 0, everywhere. Not atomic."""
+        array = self._bpf[table]
+        values = array[ct.c_int(0)]
+        for value in values:
+            setattr(value, member, number)
+        array[ct.c_int(0)] = values
 
     # -- data -------------------------------------------------------------------
 

@@ -25,20 +25,11 @@ class Probe:
     optional: bool = False
 
 
-_PAIRS = (
-    "write",
-    "read",
-    "sendto",
-    "recvfrom",
-    "sendmsg",
-    "sendmmsg",
-    "recvmsg",
-    "recvmmsg",
-    "writev",
-    "readv",
-    "connect",
-)
+_PAIRS = ("write", "sendto", "sendmsg", "sendmmsg", "writev", "connect")
 """Calls whose entry and exit have programs named after them."""
+
+_RECEIVES = ("read", "recvfrom", "recvmsg", "recvmmsg", "readv")
+"""The same; but their entries can be done without, see :func:`receive_entries`."""
 
 _SHARED = (
     # call, entry program, exit program
@@ -52,7 +43,7 @@ _SHARED = (
     ("splice", "enter_splice", "exit_splice", True),
     ("close", "enter_close", None, False),
     ("shutdown", "enter_shutdown", None, False),
-    ("getppid", "enter_getppid", None, False),
+    ("getppid", "enter_getppid", "exit_getppid", False),
     ("socket", None, "exit_socket", False),
 )
 
@@ -75,7 +66,10 @@ def probe_plan() -> list[Probe]:
     Exits come before entries: an exit without its entry does nothing, while an entry
     without its exit would leave its arguments behind.
     """
-    probes = [Probe(TRACEPOINT, f"syscalls:sys_exit_{name}", f"exit_{name}") for name in _PAIRS]
+    probes = [
+        Probe(TRACEPOINT, f"syscalls:sys_exit_{name}", f"exit_{name}")
+        for name in (*_PAIRS, *_RECEIVES)
+    ]
     probes += [
         Probe(TRACEPOINT, f"syscalls:sys_exit_{call}", leave, optional)
         for call, _, leave, optional in _SHARED
@@ -93,3 +87,9 @@ def probe_plan() -> list[Probe]:
         Probe(TRACEPOINT, "sched:sched_process_exit", "on_exit"),
     ]
     return probes
+
+
+def receive_entries() -> list[Probe]:
+    """Entries of the receiving calls, for kernels where their exits cannot read the
+    registers of the entry. Without them a receive costs one probe and no map."""
+    return [Probe(TRACEPOINT, f"syscalls:sys_enter_{name}", f"enter_{name}") for name in _RECEIVES]
