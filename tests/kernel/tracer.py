@@ -89,7 +89,7 @@ class Tracer:
 
     def entries(self, *names: str) -> dict[str, int]:
         """How many entries each map holds."""
-        return {name: len(self.kernel.table(name).keys()) for name in names}
+        return {name: len(list(self.kernel.table(name).keys())) for name in names}
 
     def close(self) -> None:
         self.kernel.close()

@@ -243,6 +243,8 @@ static void do_fork(void)
 	if (child < 0)
 		die("fork");
 	if (child == 0) {
+		close(down[1]); /* else its own input would never end */
+		close(up[0]);
 		in = fdopen(down[0], "r");
 		out = fdopen(up[1], "w");
 		serve();
