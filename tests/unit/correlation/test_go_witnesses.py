@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from otel_ebpf.correlation.model import Exchange
+from otel_ebpf.correlation.parents import TRIAL
 from otel_ebpf.correlation.sites import TRUST
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
@@ -175,13 +176,15 @@ class Grown:
         self.outbound = self.world.wire(2, 3)
         self.goids = count(100)
 
-    def serve(self, path: str, goid: int | None = None, **answer: Any) -> int:
+    def serve(
+        self, path: str, goid: int | None = None, wait: int = 2 * SECOND, **answer: Any
+    ) -> int:
         """One request, in which goroutine ``goid`` (a new one by default) calls out."""
         inbound = self.world.wire(1, 2)
         uid = self.world.asked(inbound, path)
         self.call(path + "/out", uid, goid or next(self.goids), **answer)
         self.world.answered(inbound)
-        self.world.wait(2 * SECOND)
+        self.world.wait(wait)
         return uid
 
     def call(self, path: str, caller_uid: int, goid: int, **answer: Any) -> None:
@@ -206,15 +209,39 @@ class Grown:
 
 def test_ancestry_is_believed_once_enough_goroutines_have_kept_to_their_request() -> None:
     grown = Grown()
-    for number in range(TRUST + 1):
+    for number in range(TRUST):  # too seldom for the first of them to wait for the last
         grown.serve(f"/{number}")
-    assert [grown.rule(f"/{number}") for number in range(TRUST)] == [""] * TRUST
+    grown.serve("/last")
+    rules = [grown.rule(f"/{number}") for number in range(TRUST)]
+    waited = TRIAL // (2 * SECOND)
+    assert rules == [""] * (TRUST - waited) + ["go.caller_ancestor"] * waited
     assert_child(
-        grown.world.span(f"/{TRUST}/out"),
-        grown.world.server_span(f"/{TRUST}"),
-        "go.caller_ancestor",
+        grown.world.span("/last/out"), grown.world.server_span("/last"), "go.caller_ancestor"
     )
-    assert grown.world.counts["no_parent.untried_go_statement"] == TRUST
+    assert grown.world.counts["no_parent.untried_go_statement"] == TRUST - waited
+
+
+def test_parents_wait_for_what_is_learnt_of_their_kind() -> None:
+    grown = Grown()
+    for number in range(TRUST):
+        grown.serve(f"/{number}", wait=SECOND // 100)
+    assert not [x for x in grown.world.out if x.kind == CLIENT]
+    grown.world.wait(2 * SECOND)
+    for number in range(TRUST):
+        assert_child(
+            grown.world.span(f"/{number}/out"),
+            grown.world.server_span(f"/{number}"),
+            "go.caller_ancestor",
+        )
+
+
+def test_a_worker_among_those_that_wait_leaves_all_without_parent() -> None:
+    grown = Grown()
+    for number in range(TRUST):
+        grown.serve(f"/{number}", wait=SECOND // 100)
+    grown.serve("/again", goid=100)  # the first goroutine: its request is over
+    assert {grown.rule(f"/{number}") for number in range(TRUST)} == {""}
+    assert grown.world.counts["no_parent.goroutine_of_a_pool"] == TRUST + 1
 
 
 def test_a_goroutine_that_works_for_another_request_closes_its_function_for_good() -> None:
