@@ -121,7 +121,7 @@ class Decoder:
             self.malformed += 1
             return []
         number, used, cpu, _, _, before, _, _ = BURST.unpack_from(burst)
-        expected = self._expected.get(cpu, before)
+        expected = self._expected.get(cpu, 0)
         if before > expected:
             self.lost += before - expected
         self._expected[cpu] = before + number
