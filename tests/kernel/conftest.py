@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_ebpf.kernel.config import KernelConfig
 from tests.kernel.tracer import Tracer
 from tests.kernel.traffic import Traffic
 
@@ -20,9 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:not a bytes:DeprecationWarning"))
 
 
-@pytest.fixture(scope="session")
-def attached() -> Iterator[Tracer]:
-    with Tracer() as tracer:
+@pytest.fixture(scope="session", params=["auto", "entries"])
+def attached(request: pytest.FixtureRequest) -> Iterator[Tracer]:
+    """Both ways to see a receive: the one that this kernel allows, and the one that all do."""
+    with Tracer(KernelConfig(filter_processes=True, receives=request.param)) as tracer:
         yield tracer
 
 
