@@ -259,7 +259,7 @@ def test_lengths_are_those_that_strace_saw(tmp_path: Path, tracer: Tracer) -> No
         fds = {pair.client, pair.server}
     seen = [0, 0]
     for line in log.read_text().splitlines():
-        found = re.match(r"\d+ (\w+)\((\d+),.* = (\d+)$", line)
+        found = re.match(r"\d+ +(\w+)\((\d+),.* = (\d+)$", line)
         if found and int(found[2]) in fds:
             seen[not found[1].startswith("re")] += int(found[3])
     assert told == seen
