@@ -116,7 +116,7 @@ def send_load(url: str, scenario: Scenario, seconds: float) -> dict[str, float]:
     return result
 
 
-def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "json") -> Sample:
+def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "otlp") -> Sample:
     """Fresh service processes, warmed up, then one load; with an agent when ``traced``."""
     target = build_go(TARGET)
     with ExitStack() as stack:
@@ -127,8 +127,15 @@ def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "
         send_load(services[0].url, Scenario("warm-up", scenario.path, 1, 0), 0.3)
         agent = None
         if traced:
+            env = {}
+            if output == "otlp":
+                sink = stack.enter_context(Service("sink", [build_go(HERE / "sink")]))
+                env = {
+                    "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+                    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                }
             agent = stack.enter_context(
-                Agent(output=output, keep_output=False, pids=[s.pid for s in services])
+                Agent(output=output, keep_output=False, pids=[s.pid for s in services], env=env)
             )
             agent_before = process_cpu(agent.pid)
         before = sum(process_cpu(service.pid) for service in services)
