@@ -226,7 +226,7 @@ class Correlator:
             for socket_id in list(self._of_process.get(record.tgid, ())):
                 self._close(socket_id, record.ts, None)
             self._of_process.pop(record.tgid, None)
-            self.parents.go.discard(record.tgid)
+            self.parents.process_ended(record.tgid)
 
     def _missing(self, record: Record) -> None:
         """A send moved less than was told, and that was parsed already."""

@@ -65,6 +65,7 @@ class Parents:
         self._done: deque[tuple[int, int]] = deque()
         self.sites = Sites(self._ended)
         self._trial: deque[_Trial] = deque()
+        self._callers: set[int] = set()
         self.go: set[int] = set()
         """Processes known to be Go programs."""
 
@@ -77,9 +78,13 @@ class Parents:
 
     def left(self, x: Live, now: int) -> None:
         """A server exchange has been handed on; a short memory of it stays."""
-        if x.uid and self._requests.get(x.uid) is x:
+        if not x.uid or self._requests.get(x.uid) is not x:
+            return
+        if x.pid in self._callers:
             self._requests[x.uid] = Done(x)
             self._done.append((now + KEEP_DONE, x.uid))
+        else:  # nothing it causes is ever seen
+            del self._requests[x.uid]
 
     def tick(self, now: int) -> None:
         """Forgets what is too old or too much."""
@@ -101,11 +106,17 @@ class Parents:
         for waiting in trial:
             self._judge(waiting, waiting.until)
 
+    def process_ended(self, pid: int) -> None:
+        """Forgets what is known of a process."""
+        self.go.discard(pid)
+        self._callers.discard(pid)
+
     # -- client requests -----------------------------------------------------------
 
     def written(self, x: Live, record: Record) -> None:
         """A client request was written: what the writing unit tells (rules 2 to 4, 6)."""
         rule = record.rule
+        self._callers.add(x.pid)
         x.writer = record.goid
         if record.flags & FLAG_GO:
             if rule == RULE_GOROUTINE:

@@ -86,6 +86,7 @@ def test_a_request_written_after_the_response_ended_has_no_parent() -> None:
 
 def test_the_same_when_the_parent_left_before() -> None:
     world = World()
+    world.call(world.wire(2, 3), "/earlier")  # only who calls can be a parent later
     inbound = world.wire(1, 2)
     uid = world.asked(inbound, "/in")
     world.answered(inbound)
