@@ -15,6 +15,8 @@
 #endif
 
 BPF_PERF_OUTPUT(__socket_data);
+/* Numbers of processes that execute a program, at once: bursts wake nobody singly. */
+BPF_PERF_OUTPUT(process_events);
 BPF_PERCPU_ARRAY(__data_buf, struct __socket_data_buffer, 1);
 BPF_PERCPU_ARRAY(__members_offset, struct member_fields_offset, 1);
 BPF_PERCPU_ARRAY(__trace_conf_map, struct trace_conf_t, 1);

@@ -64,9 +64,6 @@ INLINE void tell_process(void *ctx, u8 type, u32 tgid, u32 tid, u64 other)
 	bpf_get_current_comm(r->local_addr, 16);
 	r->size = sizeof(*r);
 	burst_commit(b, sizeof(*r));
-	/* A short program must be looked at before it is gone. */
-	if (type == RECORD_EXEC)
-		burst_submit(ctx, b);
 }
 
 int on_fork(struct raw_args *c)
@@ -109,6 +106,8 @@ int on_exec(void *c)
 	struct op_t *op = operation();
 
 	proc_info_map.delete(&tgid); /* another program now */
+	/* A short one must be looked at before it is gone. */
+	process_events.perf_submit(c, &tgid, sizeof(tgid));
 	if (op)
 		sweep(c, op, RECORD_EXEC);
 	return 0;

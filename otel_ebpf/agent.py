@@ -153,6 +153,7 @@ class Agent:
         if launched is not None:
             kernel.choose([launched.pid])
         kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
+        kernel.open_executions(self._on_exec)
         kernel.attach()
         looking.join()
         self._targets.start(kernel, images)
@@ -221,12 +222,15 @@ class Agent:
     def _on_lost(self, bursts: int) -> None:
         self._lost_bursts += bursts
 
+    def _on_exec(self, pid: int) -> None:
+        """Another program now: read what there is to read before it may be gone."""
+        self._processes.exec(pid)
+        self._processes.get(pid)
+        self._targets.look(pid)
+
     def _on_process(self, record: Record) -> None:
         if record.type == EXEC:
-            self._processes.exec(record.tgid)
             self._names[record.tgid] = record.comm
-            self._processes.get(record.tgid)
-            self._targets.look(record.tgid)
         elif record.type == EXIT:
             self._processes.exit(record.tgid)
 

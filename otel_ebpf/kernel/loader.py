@@ -27,6 +27,8 @@ _FLAGS = [
     "-Wno-unknown-attributes",
 ]
 _UID_SHIFT = 48
+WAKE_AT = 32
+"""Bursts of one CPU that wake the reader before its time."""
 
 STATS = (
     "records",
@@ -234,12 +236,29 @@ class Kernel:
     def open_bursts(
         self, take: Callable[[int, bytes], None], lost: Callable[[int], None], pages: int
     ) -> None:
-        """``take(cpu, burst)`` for each burst; ``lost(bursts)`` for refused ones."""
+        """``take(cpu, burst)`` for each burst; ``lost(bursts)`` for refused ones.
+
+        Bursts wake the reader in groups: it looks often enough by itself, and being woken
+        for each would cost it more than the reading.
+        """
 
         def on_burst(cpu: int, data: int, size: int) -> None:
             take(cpu, ct.string_at(data, size))
 
-        self._bpf["__socket_data"].open_perf_buffer(on_burst, page_cnt=pages, lost_cb=lost)
+        self._bpf["__socket_data"].open_perf_buffer(
+            on_burst,
+            page_cnt=pages,
+            lost_cb=lost,
+            wakeup_events=max(1, min(WAKE_AT, pages // 16)),
+        )
+
+    def open_executions(self, take: Callable[[int], None]) -> None:
+        """``take(pid)`` as soon as a process executes a program."""
+
+        def on_exec(_cpu: int, data: int, _size: int) -> None:
+            take(ct.cast(data, ct.POINTER(ct.c_uint32)).contents.value)
+
+        self._bpf["process_events"].open_perf_buffer(on_exec, page_cnt=8)
 
     def poll(self, timeout_ms: int) -> None:
         """Waits for bursts and hands over those that are there."""
