@@ -14,6 +14,7 @@ from otel_ebpf.events.layout import (
     FLAG_CALLER_PARENT,
     FLAG_GO,
     FLAG_GO_POOLED,
+    FLAG_RESPONDED,
     RULE_AMBIGUOUS,
     RULE_ANCESTOR,
     RULE_GOROUTINE,
@@ -129,6 +130,9 @@ class Parents:
         if x.pid in self.go:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
             self._abstain(x, "go_not_ready")
+        elif rule == RULE_SOLE and record.flags & FLAG_RESPONDED:
+            # A loop that has answered may be at anything now.
+            self._abstain(x, "loop_has_answered")
         elif rule in (RULE_THREAD, RULE_SOLE):
             self.bind(x, record.parent_uid, RULES[rule])
         elif rule == RULE_AMBIGUOUS:

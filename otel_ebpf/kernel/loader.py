@@ -13,7 +13,7 @@ from otel_ebpf.errors import KernelError
 from otel_ebpf.kernel.binding import import_bcc
 from otel_ebpf.kernel.btf import Btf
 from otel_ebpf.kernel.config import MEMBERS, KernelConfig, check_neighbours
-from otel_ebpf.kernel.mounts import ensure_tracefs
+from otel_ebpf.kernel.mounts import ensure_bpffs, ensure_tracefs
 from otel_ebpf.kernel.offsets import kernel_offsets
 from otel_ebpf.kernel.paths import bpf_dir
 from otel_ebpf.kernel.plan import RAW_TRACEPOINT, TAIL_PROGRAMS, Probe, probe_plan, receive_entries
@@ -90,6 +90,7 @@ class Kernel:
     def __init__(self, config: KernelConfig) -> None:
         self.config = config
         tracefs = ensure_tracefs()
+        ensure_bpffs()  # nothing here needs it; whoever looks at the programs does
         if not tracefs.present:
             raise KernelError(
                 f"tracefs is not mounted and could not be: {tracefs.error}",

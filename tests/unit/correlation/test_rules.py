@@ -75,6 +75,22 @@ def test_a_thread_with_several_requests_in_flight_decides_nothing() -> None:
     abstained(world, "ambiguous_thread")
 
 
+def test_a_loop_that_has_begun_its_answer_may_be_at_anything() -> None:
+    world = World()
+    inbound = world.wire(1, 2)
+    uid = world.asked(inbound, "/in")
+    world.feed(inbound.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"))
+    world.call(
+        world.wire(2, 3),
+        "/out",
+        rule=layout.RULE_SOLE,
+        parent_uid=uid,
+        flags=layout.FLAG_RESPONDED,
+    )
+    world.feed(inbound.server.send(b"cd"))
+    abstained(world, "loop_has_answered")
+
+
 def test_a_request_written_after_the_response_ended_has_no_parent() -> None:
     world = World()
     inbound = world.wire(1, 2)
