@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 
 import pytest
@@ -28,6 +29,7 @@ REFUSALS = ("socket_map_full", "trace_map_full", "args_map_full")
 def test_short_connections_and_processes_leave_the_maps_as_they_were(tracer: Tracer) -> None:
     before = tracer.entries(*MAPS)
     refused = tracer.kernel.stats()
+    lost = tracer.decoder.lost
     requests = closed = exited = 0
     with subprocess.Popen(
         [str(build_c("churn")), str(CONNECTIONS), str(PROCESSES)],
@@ -40,25 +42,24 @@ def test_short_connections_and_processes_leave_the_maps_as_they_were(tracer: Tra
         tracer.choose(pid)
         churn.stdin.write("go\n")
         churn.stdin.flush()
-        ended = False
-        while not ended:
-            ended = churn.poll() is not None
+        done = False
+        while not done:
+            done = bool(select.select([churn.stdout], [], [], 0)[0])
             tracer.kernel.poll(20)
             for r in tracer.flush():
                 requests += r.type == layout.DATA and r.begins == layout.REQUEST
                 closed += r.type == layout.CLOSE
                 exited += r.type == layout.EXIT
             tracer.records = []
-            if requests >= 2 * (CONNECTIONS + PROCESSES):
-                churn.stdin.write("end\n")
-                churn.stdin.flush()
-                assert int(churn.stdout.readline()) == CONNECTIONS + PROCESSES
-                assert churn.wait(20) == 0
-                ended = True
+        assert int(churn.stdout.readline()) == CONNECTIONS + PROCESSES
+        churn.stdin.write("end\n")
+        churn.stdin.flush()
+        assert churn.wait(20) == 0
     for r in tracer.flush():
         closed += r.type == layout.CLOSE
         exited += r.type == layout.EXIT
     after = tracer.kernel.stats()
+    assert tracer.decoder.lost == lost, "the test reads fast enough"
     assert requests == 2 * (CONNECTIONS + PROCESSES), "each seen on both ends"
     assert closed == 2 * (CONNECTIONS + PROCESSES), "each socket's end is told once"
     assert exited >= PROCESSES + 1
