@@ -107,6 +107,7 @@ class Correlator:
             **self.counts,
             "desyncs": self.counts["desyncs"]
             + sum(c.parser.desyncs for c in self._connections.values() if c.parser is not None),
+            "go_statements_not_believed": self.parents.sites.closed,
             "connections": len(self._connections),
             "waiting_for_parents": self.assembly.waiting,
         }
