@@ -5,6 +5,8 @@
 #define MSG_PEEK 2
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
+/* What such a receive returns stays where it is, or never was in the stream. */
+#define BESIDE_STREAM (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)
 #define MMSGS 1024 /* UIO_MAXIOV: the kernel takes no more */
 #define EINPROGRESS 115
 #define EAGAIN 11
@@ -306,7 +308,7 @@ INLINE int enter_receive(s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call, u64 f
 	args.iovcnt = iovcnt;
 	args.fd = fd;
 	args.call = call;
-	args.peek = (flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0;
+	args.peek = (flags & BESIDE_STREAM) != 0;
 	args.discard = (flags & MSG_TRUNC) != 0;
 	if (__active_read_args_map.update(&id, &args))
 		count(STAT_ARGS_MAP_FULL);
@@ -392,7 +394,7 @@ INLINE bool recover_receive(struct member_fields_offset *o, struct sys_exit_args
 		return false;
 	}
 	args->discard = (flags & MSG_TRUNC) != 0;
-	return !(flags & MSG_PEEK);
+	return !(flags & BESIDE_STREAM);
 }
 
 /* One program for what every receive brought. */

@@ -11,6 +11,7 @@ from tests.kernel.tracer import Conversation, Tracer, show
 from tests.kernel.traffic import (
     MSG_DONTWAIT,
     MSG_ERRQUEUE,
+    MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
     REQUEST,
@@ -129,6 +130,18 @@ def test_peeked_bytes_are_told_once(traffic: Traffic, tracer: Tracer) -> None:
     assert traffic.receive("read", pair.server) == len(REQUEST)
     found = conversation(traffic, tracer, pair)
     assert found.arrived.data == REQUEST
+
+
+def test_urgent_data_is_not_taken_for_the_streams(traffic: Traffic, tracer: Tracer) -> None:
+    pair = traffic.pair("tcp4")
+    traffic.send("write", pair.client, REQUEST)
+    assert traffic.send("urgent", pair.client, b"!") == 1
+    while traffic.receive("recv", pair.server, flags=MSG_OOB) != 1:
+        assert traffic.errno in (errno.EAGAIN, errno.EINVAL), "it is on its way"
+    traffic.receive_all("read", pair.server, len(REQUEST))
+    arrived = [r for r in tracer.of(traffic.pid) if r.fd == pair.server]
+    assert b"".join(r.data for r in arrived) == REQUEST
+    assert sum(r.length for r in arrived) == len(REQUEST)
 
 
 def test_discarded_bytes_count_and_show_nothing(traffic: Traffic, tracer: Tracer) -> None:

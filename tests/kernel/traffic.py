@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tests.cbuild import build_c
 
-MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_ERRQUEUE = 2, 0x20, 0x40, 0x2000
+MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_ERRQUEUE = 1, 2, 0x20, 0x40, 0x2000
 REQUEST = b"GET /items?id=7 HTTP/1.1\r\nHost: a.example\r\nX-Pad: 0123456789\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 

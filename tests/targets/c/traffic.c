@@ -99,6 +99,8 @@ static long do_send(const char *call, int fd, const char *text, const char *size
 		return write(fd, data, n);
 	if (!strcmp(call, "send"))
 		return send(fd, data, n, MSG_NOSIGNAL);
+	if (!strcmp(call, "urgent"))
+		return send(fd, data, n, MSG_NOSIGNAL | MSG_OOB);
 	if (!strcmp(call, "sendto"))
 		return sendto(fd, data, n, MSG_NOSIGNAL, 0, 0);
 	if (!strcmp(call, "writev"))
