@@ -302,6 +302,7 @@ class Agent:
             self._capture.stats(stats)
             self._capture.close()
         queue = self._queue.stats() if self._queue is not None else {}
+        stats.pop("registers", None)  # a fact of the kernel, not a count
         details = {**stats, **self._pipeline.stats(), **self._targets.stats(), **queue}
         totals = {
             "records_seen": stats["records"],
