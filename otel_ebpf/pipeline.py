@@ -95,11 +95,12 @@ class Pipeline:
         }
 
     def _emit(self, exchanges: list[Exchange]) -> None:
+        processes: dict[int, Process | None] = {}  # looked up once a batch
         for exchange in exchanges:
             request = exchange.request
             if (
-                request.method == "POST"
-                and exchange.protocol == "http"
+                exchange.protocol == "http"
+                and request.method == "POST"
                 and request.target.endswith(_TELEMETRY)
             ):
                 # Spans about the sending of spans would never end.
@@ -107,5 +108,8 @@ class Pipeline:
                 continue
             if not self._sampler.sample(exchange):
                 continue
-            exchange.process = self._process_of(exchange.pid)
+            pid = exchange.pid
+            if pid not in processes:
+                processes[pid] = self._process_of(pid)
+            exchange.process = processes[pid]
             self._put(self._builder.build(exchange))

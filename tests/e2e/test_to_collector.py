@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -145,7 +146,11 @@ def test_sampling_keeps_whole_trees_or_none(
                 connection.get("/hop")
         agent.stop()
     spans = collector.spans()
-    roots = [span for span in spans if not span["parent_span_id"]]
+    sizes = Counter(span["trace_id"] for span in spans)
     # 200 fair coins fall outside of 60 to 140 heads once in 60 million times.
-    assert 60 <= len(roots) <= 140
-    assert len(spans) == 3 * len(roots)
+    assert 60 <= len(sizes) <= 140
+    # A link that is honestly absent tears a tree in two, and each part has a coin of its own.
+    absent = sum(n for name, n in agent.ledger.items() if name.startswith("no_parent"))
+    torn = [size for size in sizes.values() if size != 3]
+    assert len(torn) <= 2 * absent
+    assert absent <= 5
