@@ -21,8 +21,6 @@ QUIET = 1_000_000_000
 """Nanoseconds without a byte after which a message whose end no framing shows has ended.
 Connections are looked at that often, so it may take twice as long."""
 MAX_CONNECTIONS = 131_072
-IDLE = 3_600_000_000_000
-"""Nanoseconds after which a silent connection is forgotten (its close went unseen)."""
 
 
 class Correlator:

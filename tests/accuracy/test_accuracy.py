@@ -6,12 +6,10 @@ import pytest
 
 from tests.accuracy.harness import run_accuracy
 from tests.accuracy.report import summary, total_table
-from tests.e2e.agent import agent_exists
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
 
-@pytest.mark.skipif(not agent_exists(), reason="there is no agent to run")
 @pytest.mark.timeout(300)
 def test_parents_are_true_and_recall_keeps_its_floors() -> None:
     run = run_accuracy({1: 40, 16: 160, 64: 160})
@@ -19,7 +17,6 @@ def test_parents_are_true_and_recall_keeps_its_floors() -> None:
     assert run.score.passes, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
 
 
-@pytest.mark.skipif(not agent_exists(), reason="there is no agent to run")
 @pytest.mark.timeout(300)
 def test_connections_older_than_the_agent_never_give_a_wrong_parent() -> None:
     run = run_accuracy({16: 100}, late=True, seed=2)

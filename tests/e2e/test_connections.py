@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.agent import Agent, agent_exists
+from tests.e2e.agent import Agent
 from tests.e2e.query import only, parent_of, select
 from tests.e2e.raw import Connection
 from tests.e2e.services import Service, python_command
@@ -17,7 +17,6 @@ from tests.gobuild import build_go
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(not agent_exists(), reason="there is no agent to run"),
 ]
 HERE = Path(__file__).resolve().parent
 

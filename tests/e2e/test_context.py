@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.agent import Agent, Span, agent_exists
+from tests.e2e.agent import Agent, Span
 from tests.e2e.query import only, select
 from tests.e2e.services import Service
 from tests.gobuild import build_go
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(not agent_exists(), reason="there is no agent to run"),
 ]
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"

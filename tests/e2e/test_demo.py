@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.agent import ROOT, Agent, agent_exists
+from tests.e2e.agent import ROOT, Agent
 from tests.e2e.query import parent_of, path_of, select
 from tests.e2e.services import Service, python_command
 from tests.gobuild import build_go
@@ -21,7 +21,6 @@ from tests.gobuild import build_go
 DEMO = ROOT / "examples" / "demo"
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(not agent_exists(), reason="there is no agent to run"),
 ]
 
 

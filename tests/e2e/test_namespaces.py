@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.agent import Agent, agent_exists
+from tests.e2e.agent import Agent
 from tests.e2e.query import only, parent_of, select
 from tests.e2e.services import Service
 from tests.gobuild import build_go
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(not agent_exists(), reason="there is no agent to run"),
 ]
 HERE = Path(__file__).resolve().parent
 

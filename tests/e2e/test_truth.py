@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.agent import Agent, agent_exists
+from tests.e2e.agent import Agent
 from tests.e2e.query import seconds_of, select
 from tests.e2e.raw import Connection
 from tests.e2e.services import Service
@@ -19,7 +19,6 @@ from tests.gobuild import build_go
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(not agent_exists(), reason="there is no agent to run"),
 ]
 HERE = Path(__file__).resolve().parent
 
