@@ -32,7 +32,8 @@ enum record_type {
 	RECORD_FORK = 5, /* a new process; `uid` holds its tgid */
 	RECORD_EXIT = 6, /* a process has ended */
 	RECORD_EOF = 7,  /* the peer closed its side, or shutdown(SHUT_WR) closed ours */
-	RECORD_ERROR = 8 /* a socket call failed for good; `length` holds the errno */
+	RECORD_ERROR = 8, /* a socket call failed for good; `length` holds the errno */
+	RECORD_STREAM = 9 /* who asked for client stream `length` of socket_id's connection */
 };
 
 enum direction { INGRESS = 0, EGRESS = 1 };
@@ -116,7 +117,7 @@ struct __socket_data {
 	u32 tcp_seq;  /* of the first byte; for Unix sockets the bytes moved before */
 	u16 segments; /* system calls in this record */
 	u16 data_len; /* payload bytes that follow */
-	u64 uid;         /* the message this segment belongs to */
+	u64 uid;         /* the message this segment belongs to; of a stream, stream_uid */
 	u64 parent_uid;  /* the request that caused it, by `rule` */
 	u64 caller_uid;  /* the request of the goroutine that waits for this response */
 	u64 context_uid; /* the request whose context.Context this response's request has */

@@ -8,6 +8,14 @@
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
 #define INLINE static inline __attribute__((always_inline))
 
+/* The number of an HTTP/2 stream's request, among those of HTTP/1 requests (bit 63 clear):
+ * 8 bits of the CPU that numbered the socket, 24 of its count, 31 of the stream. */
+INLINE u64 stream_uid(u64 socket_id, u32 stream)
+{
+	return 1ULL << 63 | (socket_id >> 48 & 0xff) << 55 | (socket_id & 0xffffff) << 31 |
+	       (stream & 0x7fffffff);
+}
+
 /* Kernel struct offsets, from BTF. -1: this kernel has no such member. */
 struct member_fields_offset {
 	s32 task_files;

@@ -128,7 +128,10 @@ class Correlator:
             else:
                 self.parents.alone(x)
             return
-        self.parents.written(x, record)
+        if x.request_message.stream:
+            self.parents.stream(x, self._now)
+        else:
+            self.parents.written(x, record)
         if x.key is not None:
             server = self._waiting.pop(x.key, None)
             if server is not None and server.kind == SERVER:
@@ -145,7 +148,7 @@ class Correlator:
         """It is over."""
         self.counts["exchanges"] += 1
         if x.kind != SERVER:
-            self.parents.unanswered(x)
+            self.parents.ended(x, self._now)
         if x.key is not None and self._waiting.get(x.key) is x:
             self._settling.append((self._now + SETTLE, x))
         self.assembly.finished(x, self._now)
@@ -219,6 +222,8 @@ class Correlator:
             connection = self._connections.get(record.socket_id)
             if connection is not None:
                 connection.end(record.ts, ERRNO.get(record.length, "socket_error"), self)
+        elif kind == layout.STREAM:
+            self.parents.evidence.told(record)
         elif kind == layout.CORRECTION:
             self._missing(record)
         elif kind == layout.EXIT:

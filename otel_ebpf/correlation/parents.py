@@ -6,6 +6,7 @@ from collections import Counter, deque
 from typing import NamedTuple
 
 from otel_ebpf.correlation.assembly import Assembly
+from otel_ebpf.correlation.evidence import Evidence
 from otel_ebpf.correlation.live import Done, Live
 from otel_ebpf.correlation.model import SERVER
 from otel_ebpf.correlation.sites import Sites
@@ -65,6 +66,9 @@ class Parents:
         self._requests: dict[int, Live | Done] = {}
         self._done: deque[tuple[int, int]] = deque()
         self.sites = Sites(self._ended)
+        self.evidence = Evidence(
+            self._by_witnesses, lambda x: self._abstain(x, "no_witness"), counts
+        )
         self._trial: deque[_Trial] = deque()
         self._callers: set[int] = set()
         self.go: set[int] = set()
@@ -93,6 +97,7 @@ class Parents:
         while done and (done[0][0] <= now or len(done) > MAX_DONE):
             _, uid = done.popleft()
             self._requests.pop(uid, None)
+        self.evidence.tick(now)
         self.sites.tick(now)
         trial = self._trial
         if trial and (self.sites.changed or trial[0].until <= now):
@@ -102,7 +107,8 @@ class Parents:
                 self._judge(waiting, now)
 
     def flush(self) -> None:
-        """The end: nothing more will speak for goroutines on trial."""
+        """The end: nothing more will speak for streams, or goroutines on trial."""
+        self.evidence.flush()
         trial, self._trial = self._trial, deque()
         for waiting in trial:
             self._judge(waiting, waiting.until)
@@ -140,9 +146,16 @@ class Parents:
         else:
             self._assembly_settle(x)
 
+    def stream(self, x: Live, now: int) -> None:
+        """A client request was written on a connection of many streams. Whoever writes
+        there writes for others too, so only a Go program's own statement tells."""
+        self._callers.add(x.pid)
+        if not self.evidence.asked(x, now, wait=x.pid in self.go):
+            self._assembly_settle(x)
+
     def answered(self, x: Live, record: Record) -> None:
         """The response began to arrive: Go's witnesses (rule 5), or the end of waiting."""
-        if x.settled:
+        if x.settled or x.request_message.stream:
             return
         if record.flags & FLAG_GO_POOLED:
             self._by_witnesses(x, record)
@@ -211,9 +224,11 @@ class Parents:
             return -1
         return request.end if request.finished else 0
 
-    def unanswered(self, x: Live) -> None:
-        """It ended without a response."""
-        if not x.settled and not x.on_trial:
+    def ended(self, x: Live, now: int) -> None:
+        """A client request is over, with a response or without."""
+        if x.request_message.stream:
+            self.evidence.finished(x, now)
+        elif not x.settled and not x.on_trial:
             self._abstain(x, "unanswered")
 
     def bind(self, x: Live, uid: int, rule: str) -> None:

@@ -69,7 +69,7 @@ HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
 """The record without its addresses, which are read once a connection."""
 
 # enum record_type
-VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR = range(9)
+VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM = range(10)
 # enum role
 ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER = range(3)
 # enum family
@@ -87,3 +87,16 @@ FLAG_CONTEXT = 16
 FLAG_DEFERRED = 32
 FLAG_GO_POOLED = 64
 FLAG_CALLER_PARENT = 128
+
+
+def stream_uid(socket_id: int, stream: int) -> int:
+    """The number of an HTTP/2 stream's request, as ``stream_uid`` of bpf/types.h makes it.
+
+    Bit 63 is set, which it is in no HTTP/1 request's number.
+    """
+    return (
+        1 << 63
+        | (socket_id >> 48 & 0xFF) << 55
+        | (socket_id & 0xFFFFFF) << 31
+        | stream & 0x7FFFFFFF
+    )

@@ -163,3 +163,28 @@ def test_counters_are_named_in_the_header_s_order(dwarf: Dwarf) -> None:
     for name, index in stats.items():
         word = renamed.get(words[name], words[name])
         assert STATS[index].replace("_", " ") == word, name
+
+
+def test_both_halves_number_a_stream_the_same(tmp_path: Path) -> None:
+    sockets = (0, 1, 0xFFFFFF, 0x1000001, (3 << 48) + 70_000, (1 << 56) + (1 << 48) + 5)
+    streams = (0, 1, 3, 0x7FFFFFFF, 0xFFFFFFFF)
+    pairs = [(socket, stream) for socket in sockets for stream in streams]
+    types = RECORDS.parent / "types.h"
+    source = tmp_path / "uid.c"
+    source.write_text(
+        f'#include "{types}"\n#include <stdio.h>\nint main(void)\n{{\n'
+        + "".join(
+            f'\tprintf("%llu\\n", (unsigned long long)stream_uid({s}ULL, {n}U));\n'
+            for s, n in pairs
+        )
+        + "}\n"
+    )
+    program = tmp_path / "uid"
+    subprocess.run(
+        [str(COMPILER), "-DOTEL_EBPF_HOST_COMPILE", "-o", str(program), str(source)],
+        check=True,
+    )
+    said = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
+    assert [int(line) for line in said.split()] == [layout.stream_uid(*pair) for pair in pairs]
+    # None is the number of an HTTP/1 request, whose bit 63 is clear (the CPU's are below).
+    assert all(layout.stream_uid(*pair) >> 63 == 1 for pair in pairs)
