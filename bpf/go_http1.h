@@ -3,29 +3,17 @@
 #ifndef OTEL_EBPF_GO_HTTP1_H
 #define OTEL_EBPF_GO_HTTP1_H
 
-#include "trace.h"
+#include "go_stack.h"
 
 #define CONTEXT_DEPTH 24
-
-/* The descriptor of the *net.TCPConn (or *net.UnixConn) whose data word is `conn`. */
-INLINE s32 go_conn_fd(struct proc_info_t *pi, u64 conn)
-{
-	u64 net_fd = 0;
-	u64 fd = ~0ULL;
-
-	READ_USER(net_fd, conn, 0);
-	READ_USER(fd, net_fd, pi->fd_sysfd);
-	return (s32)fd;
-}
 
 /* First read on a server connection: its cancelCtx names it from now on. */
 INLINE void go_bind_server(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi,
 			   u64 conn)
 {
-	u64 rwc = 0, closure = 0, context = 0;
+	u64 closure = 0, context = 0;
 
-	READ_USER(rwc, conn, pi->conn_rwc + 8);
-	if (go_conn_fd(pi, rwc) != (s32)op->rec.fd)
+	if (!go_conn_is(pi, conn + pi->conn_rwc, (s32)op->rec.fd))
 		return;
 	READ_USER(closure, conn, pi->conn_cancel_ctx);
 	READ_USER(context, closure, 8); /* the closure's one captured word */
@@ -78,13 +66,12 @@ INLINE u64 go_context_uid(struct op_t *op, struct proc_info_t *pi, u64 context)
 INLINE void go_find_caller(struct op_t *op, struct proc_info_t *pi, u64 pc)
 {
 	struct __socket_data *r = &op->rec;
-	u64 conn = 0, queue = 0, queued = 0, slots = 0, at = 0, entry, channel = 0, waiter = 0;
+	u64 queue = 0, queued = 0, slots = 0, at = 0, entry, channel = 0, waiter = 0;
 	u64 g = 0, goid = 0, parent_goid = 0, request = 0, context = 0;
 	u16 size = 0;
 	u8 rule = RULE_NONE, responded = 0;
 
-	READ_USER(conn, pc, pi->pc_conn + 8);
-	if (go_conn_fd(pi, conn) != (s32)r->fd)
+	if (!go_conn_is(pi, pc + pi->pc_conn, (s32)r->fd))
 		return;
 	r->flags |= FLAG_GO_POOLED;
 	READ_USER(queue, pc, pi->pc_reqch);

@@ -47,6 +47,7 @@ BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
 BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
+BPF_PERCPU_ARRAY(go_stack_buf, struct go_stack_t, 1);
 
 enum prog {
 	PROG_DATA = 0,
@@ -56,7 +57,8 @@ enum prog {
 	PROG_EXIT_SEND = 4,
 	PROG_EXIT_RECEIVE = 5,
 	PROG_SWEEP = 6,
-	PROG_TAIL = 7
+	PROG_TAIL = 7,
+	PROG_GO_STACK = 8
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -95,7 +95,9 @@ enum stat {
 	STAT_FLUSHES = 20,         /* getppid flushes that found something to send */
 	STAT_PROTOCOL_OFF = 21,    /* segments of a protocol that is switched off */
 	STAT_REGISTERS = 22,       /* not a count: system calls' registers can be read */
-	STAT_COUNT = 24
+	STAT_GO_STACK_FOUND = 23,   /* receivers found on a goroutine's stack */
+	STAT_GO_STACK_NOTHING = 24, /* stacks on which there was none */
+	STAT_COUNT = 64
 };
 
 /* One record. `size` bytes follow each other in a burst, 8-aligned; the first

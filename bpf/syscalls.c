@@ -31,6 +31,11 @@ int prog_tail(void *ctx)
 	return run_tail(ctx);
 }
 
+int prog_go_stack(void *ctx)
+{
+	return run_go_stack(ctx);
+}
+
 int prog_go(void *ctx)
 {
 	return run_go(ctx);

@@ -142,6 +142,8 @@ struct socket_state_t {
 	u64 before[2]; /* those bytes */
 	u16 local_port;
 	u16 peer_port;
+	u8 go_tries; /* searches for its receiver on a goroutine's stack */
+	u8 pad[3];
 	u8 local_addr[16];
 	u8 peer_addr[16];
 };
@@ -200,6 +202,9 @@ struct proc_info_t {
 	u8 go;
 	u8 http1; /* the net/http offsets above are known */
 	u8 pad[6];
+	/* Receivers on stacks (go_stack.h). */
+	s32 g_stack_hi;
+	s32 tls_conn; /* crypto/tls.Conn.conn */
 };
 
 struct go_key {
@@ -224,6 +229,12 @@ struct go_context_t {
 	u64 sk;
 	u64 socket_id;
 	u64 conn;
+};
+
+#define GO_STACK_WORDS 64 /* a power of two */
+
+struct go_stack_t {
+	u64 words[GO_STACK_WORDS];
 };
 
 #define BIRTH_PS 16
@@ -260,6 +271,8 @@ struct op_t {
 	u8 at_entry; /* a send on its way in: its exit will confirm it */
 	u8 go;
 	u8 before_len;
+	u8 go_looked; /* the goroutine's stack was searched */
+	u8 spare[7];
 	u8 head[48]; /* first bytes of the run, zeros behind them */
 };
 

@@ -75,6 +75,8 @@ def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
         "allp": 0,
         "goidgen": 0,
         "tls_g": go.g_tls_offset or 0,
+        "g_stack_hi": offsets.get("runtime.g.stack.hi", absent),
+        "tls_conn": offsets.get("crypto/tls.Conn.conn", absent),
     }
     for member, name in {**_RUNTIME, **_HTTP1}.items():
         members[member] = offsets.get(name, absent)

@@ -54,6 +54,8 @@ STATS = (
     "flushes",
     "protocol_off",
     "registers",
+    "go_stack_found",
+    "go_stack_nothing",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 

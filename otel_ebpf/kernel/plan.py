@@ -56,6 +56,7 @@ TAIL_PROGRAMS = (
     "prog_exit_receive",
     "prog_sweep",
     "prog_tail",
+    "prog_go_stack",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
