@@ -26,6 +26,8 @@ BPF_HASH(__active_read_args_map, u64, struct data_args_t, MAX_THREADS);
 BPF_HASH(__socket_info_map, u64, struct socket_info_t, MAX_SOCKETS);
 BPF_HASH(__trace_map, u64, struct trace_info_t, MAX_TRACES);
 BPF_PROG_ARRAY(__progs_jmp_tp_map, 16);
+/* The same for uprobes' programs; the loader fills it before the first uprobe. */
+BPF_PROG_ARRAY(__progs_jmp_kp_map, 16);
 BPF_ARRAY(__allow_port_bitmap, struct allow_port_bitmap, 1);
 BPF_ARRAY(__protocol_filter, u32, 256);
 BPF_ARRAY(__proto_infer_cache_map, struct proto_infer_cache_t, 4096);

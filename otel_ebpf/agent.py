@@ -31,7 +31,6 @@ from otel_ebpf.export.sampling import TraceSampler
 from otel_ebpf.kernel.ageing import Ageing
 from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.loader import Kernel
-from otel_ebpf.kernel.memory import release_compiler
 from otel_ebpf.launch import Launched
 from otel_ebpf.ledger import ledger_lines
 from otel_ebpf.metadata.process import Process
@@ -159,7 +158,6 @@ class Agent:
         self._targets.start(kernel, images)
         self._take_found()
         del images
-        release_compiler()
         gc.collect()
         gc.freeze()
         # An exchange makes no circles: looking for them often costs a tenth of the way.

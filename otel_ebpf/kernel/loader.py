@@ -1,32 +1,39 @@
-"""Compiles, loads and attaches the kernel half. The only module that uses BCC."""
+"""The kernel half: compiled elsewhere, here given maps, loaded, attached and read."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes as ct
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from otel_ebpf.errors import KernelError
-from otel_ebpf.kernel.binding import import_bcc
+from otel_ebpf.kernel import sysbpf, tries
+from otel_ebpf.kernel.attachments import Attachments
 from otel_ebpf.kernel.btf import Btf
+from otel_ebpf.kernel.compiled import MapDefinition
 from otel_ebpf.kernel.config import MEMBERS, KernelConfig, check_neighbours
 from otel_ebpf.kernel.mounts import ensure_bpffs, ensure_tracefs
+from otel_ebpf.kernel.obtain import Obtaining
 from otel_ebpf.kernel.offsets import kernel_offsets
 from otel_ebpf.kernel.paths import bpf_dir
-from otel_ebpf.kernel.plan import RAW_TRACEPOINT, TAIL_PROGRAMS, Probe, probe_plan, receive_entries
-from otel_ebpf.kernel.source import flatten
+from otel_ebpf.kernel.perf_reader import PerfReader
+from otel_ebpf.kernel.plan import (
+    RAW_TRACEPOINT,
+    TAIL_PROGRAMS,
+    TRACEPOINT,
+    UPROBE_TAIL_PROGRAMS,
+    Probe,
+    probe_plan,
+    receive_entries,
+)
+from otel_ebpf.kernel.programs import Program, Programs
+from otel_ebpf.kernel.tables import Table, create
 
-# Debug information is a third of the compile time, and nothing reads it.
-_FLAGS = [
-    "-g0",
-    "-Wno-unused-function",
-    "-Wno-macro-redefined",
-    "-Wno-unknown-attributes",
-]
 _UID_SHIFT = 48
+_TYPES = {TRACEPOINT: sysbpf.TRACEPOINT, RAW_TRACEPOINT: sysbpf.RAW_TRACEPOINT}
 WAKE_AT = 32
 """Bursts of one CPU that wake the reader before its time."""
 
@@ -60,24 +67,6 @@ STATS = (
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 
 
-@contextlib.contextmanager
-def _stderr_kept() -> Iterator[Callable[[], str]]:
-    """Catches what LLVM and the verifier write to descriptor 2; the text comes on call."""
-    with tempfile.TemporaryFile() as kept:
-        saved = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-
-        def text() -> str:
-            kept.seek(0)
-            return kept.read().decode(errors="replace")
-
-        try:
-            yield text
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
 class Kernel:
     """The loaded kernel half.
 
@@ -100,52 +89,50 @@ class Kernel:
                 mend=tracefs.command,
             )
         self._tracefs = tracefs.target
-        offsets = kernel_offsets(Btf.load())
+        obtaining = Obtaining(bpf_dir(), config.cflags())
+        offsets = kernel_offsets(Btf.load())  # meanwhile
         check_neighbours(offsets)
-        os.environ.setdefault("BCC_KERNEL_SOURCE", str(bpf_dir() / "shim"))
-        self._bcc = import_bcc()
-        self._bpf = self._compile(flatten(bpf_dir(), "main.c"))
-        self._functions: dict[str, Any] = {}
         self.attached: list[Probe] = []
         self.absent: list[Probe] = []
         self.registers = False
-        self._fill(offsets)
+        self._uprobe_jumps = False
+        self._tables: dict[str, Table] = {}
+        self._held = contextlib.ExitStack()  # let go of in the opposite order
+        compiled = obtaining.result()
+        with self._held:
+            self._create_maps(compiled.maps)
+            self._reader = PerfReader()
+            self._held.callback(self._reader.close)
+            self._programs = Programs(compiled, self._tables)
+            self._held.callback(self._programs.close)
+            self._attachments = Attachments()
+            self._held.callback(self._attachments.close)
+            self._fill(offsets)
+            self._held = self._held.pop_all()
 
     # -- start ------------------------------------------------------------------
 
-    def _compile(self, text: str) -> Any:
-        with _stderr_kept() as errors:
+    def _create_maps(self, definitions: Iterable[MapDefinition]) -> None:
+        with contextlib.suppress(OSError):
+            tries.raise_memlock()  # kernels before 5.11 count maps against it
+        for definition in definitions:
             try:
-                return self._bcc.BPF(text=text, cflags=_FLAGS + self.config.cflags())
-            except Exception as error:  # BCC raises bare Exception
-                said = errors().strip()
+                table = create(definition)
+            except OSError as error:
                 raise KernelError(
-                    f"the BPF programs do not compile: {error}\n{said[-2000:]}",
-                    where="bpf/main.c",
-                    mend="reinstall otel-ebpf; if it stays, report it with `otel-ebpf doctor`",
+                    f"the kernel refused the map {definition.name}: {error.strerror}",
+                    mend="run `otel-ebpf doctor` as root to see what this kernel allows",
                 ) from None
-
-    def _load(self, name: str, kind: int) -> Any:
-        if name not in self._functions:
-            with _stderr_kept() as errors:
-                try:
-                    self._functions[name] = self._bpf.load_func(name, kind)
-                except Exception as error:
-                    said = errors().strip()
-                    raise KernelError(
-                        f"the kernel refused the program {name}: {error}\n{said[-1500:]}",
-                        where=f"bpf program {name}",
-                        mend="run `otel-ebpf doctor` as root to see what this kernel allows",
-                    ) from None
-        return self._functions[name]
+            self._tables[definition.name] = table
+            self._held.callback(table.close)
 
     def _each_cpu(self, table: str, make: Callable[[int, Any], None]) -> None:
         """Writes one value per possible CPU into entry 0 of a per-CPU array."""
-        array = self._bpf[table]
+        array = self._tables[table]
         values = array.Leaf()  # one for each possible CPU
         for cpu in range(len(values)):
             make(cpu, values[cpu])
-        array[ct.c_int(0)] = values
+        array[0] = values
 
     def _fill(self, offsets: dict[str, int]) -> None:
         def members(_: int, value: Any) -> None:
@@ -164,23 +151,26 @@ class Kernel:
 
         self._each_cpu("__members_offset", members)
         self._each_cpu("__trace_conf_map", conf)
-        protocols = self._bpf["__protocol_filter"]
         for number in self.config.protocols:
-            protocols[ct.c_int(number)] = ct.c_uint32(1)
+            self._tables["__protocol_filter"][number] = 1
         if self.config.ports:
-            bitmap = self._bpf["__allow_port_bitmap"]
+            bitmap = self._tables["__allow_port_bitmap"]
             value = bitmap.Leaf()
             for first, last in self.config.ports:
                 for port in range(first, last + 1):
                     value.bits[port >> 3] |= 1 << (port & 7)
-            bitmap[ct.c_int(0)] = value
+            bitmap[0] = value
 
     def attach(self) -> None:
-        """Loads every program and attaches it as the plan says."""
-        jumps = self._bpf["__progs_jmp_tp_map"]
-        for index, name in enumerate(TAIL_PROGRAMS):
-            jumps[ct.c_int(index)] = ct.c_int(self._load(name, self._bcc.BPF.TRACEPOINT).fd)
-        plan = probe_plan()
+        """Loads every program and attaches it as the plan says.
+
+        Raises:
+            KernelError: a program is refused, or a tracepoint is not there.
+        """
+        plan = [probe for probe in probe_plan() if self._present(probe)]
+        wanted = [(name, sysbpf.TRACEPOINT) for name in TAIL_PROGRAMS]
+        self._programs.load_all([*wanted, *((p.program, _TYPES[p.kind]) for p in plan)])
+        self._fill_jumps("__progs_jmp_tp_map", TAIL_PROGRAMS, sysbpf.TRACEPOINT)
         # These two answer only the agent. How receives are seen must be settled before
         # anything else runs: programs count in the same map value.
         for probe in plan:
@@ -189,28 +179,44 @@ class Kernel:
         if self._registers_wanted():
             self._each_cpu_update("__trace_conf_map", "registers", 1)
         else:
-            plan += receive_entries()
+            plan += [probe for probe in receive_entries() if self._present(probe)]
         for probe in plan:
             if probe not in self.attached:
                 self._attach(probe)
 
+    def _fill_jumps(self, table: str, names: Iterable[str], kind: int, attach: int = 0) -> None:
+        for index, name in enumerate(names):
+            self._tables[table][index] = self._programs.load(name, kind, attach).fd
+
+    def _event(self, probe: Probe) -> Path:
+        category, _, event = probe.target.partition(":")
+        return self._tracefs / "events" / category / event
+
+    def _present(self, probe: Probe) -> bool:
+        if probe.kind == RAW_TRACEPOINT or self._event(probe).is_dir():
+            return True
+        if not probe.optional:
+            raise KernelError(
+                f"this kernel has no tracepoint {probe.target}",
+                mend="use a kernel with CONFIG_FTRACE_SYSCALLS",
+            )
+        self.absent.append(probe)
+        return False
+
     def _attach(self, probe: Probe) -> None:
-        bpf_class = self._bcc.BPF
-        if probe.kind == RAW_TRACEPOINT:
-            self._load(probe.program, bpf_class.RAW_TRACEPOINT)
-            self._bpf.attach_raw_tracepoint(tp=probe.target, fn_name=probe.program)
-        else:
-            category, event = probe.target.split(":")
-            if not (self._tracefs / "events" / category / event).is_dir():
-                if not probe.optional:
-                    raise KernelError(
-                        f"this kernel has no tracepoint {probe.target}",
-                        mend="use a kernel with CONFIG_FTRACE_SYSCALLS",
-                    )
-                self.absent.append(probe)
-                return
-            self._load(probe.program, bpf_class.TRACEPOINT)
-            self._bpf.attach_tracepoint(tp=probe.target, fn_name=probe.program)
+        program = self._programs.load(probe.program, _TYPES[probe.kind])
+        try:
+            if probe.kind == RAW_TRACEPOINT:
+                self._attachments.raw_tracepoint(probe.target, program.fd)
+            else:
+                number = int((self._event(probe) / "id").read_text())
+                self._attachments.tracepoint(number, program.fd)
+        except OSError as error:
+            raise KernelError(
+                f"the kernel refused to attach to {probe.target}: {error.strerror}",
+                where=f"bpf program {probe.program}",
+                mend="run `otel-ebpf doctor` as root to see what this kernel allows",
+            ) from None
         self.attached.append(probe)
 
     def _registers_wanted(self) -> bool:
@@ -228,11 +234,11 @@ class Kernel:
 
     def _each_cpu_update(self, table: str, member: str, number: int) -> None:
         """Changes one member of a per-CPU array's entry 0, everywhere. Not atomic."""
-        array = self._bpf[table]
-        values = array[ct.c_int(0)]
+        array = self._tables[table]
+        values = array[0]
         for value in values:
             setattr(value, member, number)
-        array[ct.c_int(0)] = values
+        array[0] = values
 
     # -- data -------------------------------------------------------------------
 
@@ -245,78 +251,87 @@ class Kernel:
         for each would cost it more than the reading.
         """
 
-        def on_burst(cpu: int, data: int, size: int) -> None:
-            take(cpu, ct.string_at(data, size))
-
-        self._bpf["__socket_data"].open_perf_buffer(
-            on_burst,
-            page_cnt=pages,
-            lost_cb=lost,
-            wakeup_events=max(1, min(WAKE_AT, pages // 16)),
-        )
+        wakeup = max(1, min(WAKE_AT, pages // 16))
+        self._reader.open(self._tables["__socket_data"], pages, take, lost, wakeup)
 
     def open_executions(self, take: Callable[[int], None]) -> None:
         """``take(pid)`` as soon as a process executes a program."""
 
-        def on_exec(_cpu: int, data: int, _size: int) -> None:
-            take(ct.cast(data, ct.POINTER(ct.c_uint32)).contents.value)
+        def on_exec(_cpu: int, data: bytes) -> None:
+            take(int.from_bytes(data[:4], sys.byteorder))
 
-        self._bpf["process_events"].open_perf_buffer(on_exec, page_cnt=8)
+        self._reader.open(self._tables["process_events"], 8, on_exec, lambda _: None, 1)
 
     def poll(self, timeout_ms: int) -> None:
         """Waits for bursts and hands over those that are there."""
-        self._bpf.perf_buffer_poll(timeout=timeout_ms)
+        self._reader.poll(timeout_ms)
 
     def drain(self) -> None:
         """Hands over what is there, without waiting."""
-        self._bpf.perf_buffer_consume()
+        self._reader.drain()
 
     # -- maps -------------------------------------------------------------------
 
-    def table(self, name: str) -> Any:
-        """A map by its name, as BCC's table object."""
-        return self._bpf[name]
+    def table(self, name: str) -> Table:
+        """A map by its name."""
+        return self._tables[name]
+
+    @property
+    def programs(self) -> list[Program]:
+        """What is loaded, by name."""
+        return self._programs.loaded
 
     def stats(self) -> dict[str, int]:
         """Sums over CPUs of ``__trace_stats_map``."""
-        values = self._bpf["__trace_stats_map"][ct.c_int(0)]
+        values = self._tables["__trace_stats_map"][0]
         return {name: sum(value.counts[i] for value in values) for i, name in enumerate(STATS)}
 
     def choose(self, pids: Iterable[int]) -> None:
         """Adds processes to those that are traced."""
-        targets = self._bpf["target_map"]
+        targets = self._tables["target_map"]
         for pid in pids:
-            targets[ct.c_uint32(pid)] = ct.c_uint32(1)
+            targets[pid] = 1
 
     def set_process(self, pid: int, members: dict[str, int]) -> None:
         """Fills ``proc_info_map`` for a process; members of ``struct proc_info_t``."""
-        table = self._bpf["proc_info_map"]
+        table = self._tables["proc_info_map"]
         value = table.Leaf()
         for name, number in members.items():
             setattr(value, name, number)
-        table[ct.c_uint32(pid)] = value
+        table[pid] = value
 
-    def attach_uprobe(self, path: str, offset: int, program: str) -> None:
+    def attach_uprobe(self, path: str, offset: int, program: str) -> int:
         """Puts a uprobe at a file offset of a binary, for every process that maps it.
+
+        Returns a handle for :meth:`detach_uprobe`.
 
         Raises:
             KernelError: the kernel refused.
         """
-        function = self._load(program, self._bcc.BPF.KPROBE)
-        event = f"otel_ebpf_{program}_{offset:x}_{len(self._bpf.uprobe_fds)}".encode()
-        # Straight to the library: BCC's own way wants virtual addresses and opens the ELF.
-        with _stderr_kept() as errors:
-            fd = self._bcc.lib.bpf_attach_uprobe(
-                function.fd, 0, event, path.encode(), ct.c_uint64(offset), -1
-            )
-            if fd < 0:
-                raise KernelError(
-                    f"uprobe {program} refused: {errors().strip()[-300:]}",
-                    where=f"{path}+{offset:#x}",
-                    mend="see the uprobe line of `otel-ebpf doctor`",
+        try:
+            attach_type = self._attachments.uprobe_type()
+            if not self._uprobe_jumps:
+                self._fill_jumps(
+                    "__progs_jmp_kp_map", UPROBE_TAIL_PROGRAMS, sysbpf.KPROBE, attach_type
                 )
-        self._bpf._add_uprobe_fd(event, fd)
+                self._uprobe_jumps = True
+            fd = self._programs.load(program, sysbpf.KPROBE, attach_type).fd
+            return self._attachments.uprobe(path, offset, fd)
+        except OSError as error:
+            raise KernelError(
+                f"uprobe {program} refused: {error.strerror}",
+                where=f"{path}+{offset:#x}",
+                mend="see the uprobe line of `otel-ebpf doctor`",
+            ) from None
+
+    def detach_uprobe(self, *handles: int) -> None:
+        """Takes uprobes away. Waits for the kernel, some 40 ms, however many they are.
+
+        Raises:
+            KeyError: there is no such uprobe any more.
+        """
+        self._attachments.detach(handles)
 
     def close(self) -> None:
         """Detaches everything; nothing stays behind in the kernel."""
-        self._bpf.cleanup()
+        self._held.close()

@@ -61,6 +61,10 @@ TAIL_PROGRAMS = (
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
 
+UPROBE_TAIL_PROGRAMS: tuple[str, ...] = ()
+"""Programs of ``__progs_jmp_kp_map``, by index; those that uprobes' programs go on with."""
+
+
 def probe_plan() -> list[Probe]:
     """Every probe of the socket half, in the order of attachment.
 

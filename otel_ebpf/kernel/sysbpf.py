@@ -11,13 +11,14 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
-MAP_CREATE, PROG_LOAD = 0, 5
+MAP_CREATE, PROG_LOAD, LINK_CREATE = 0, 5, 28
 OBJ_GET_INFO_BY_FD, RAW_TRACEPOINT_OPEN, BTF_GET_FD_BY_ID, BTF_GET_NEXT_ID = 15, 17, 19, 23
 ARRAY_MAP = 2
 KPROBE, TRACEPOINT, SOCK_OPS, RAW_TRACEPOINT, TRACING = 2, 5, 13, 17, 26
-TRACE_FENTRY = 24
+TRACE_FENTRY, PERF_EVENT_LINK, UPROBE_MULTI = 24, 41, 48
 PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, PERF_COUNT_SW_BPF_OUTPUT = 1, 2, 10
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 
@@ -62,8 +63,12 @@ def _syscall(which: int, *args: object) -> int:
 def bpf(command: int, attr: bytes) -> tuple[int, bytes]:
     """bpf(2). Returns its result and the attribute as the kernel left it."""
     padded = ctypes.create_string_buffer(attr, 144)
-    result = _syscall(0, ctypes.c_int(command), padded, ctypes.c_uint(len(padded)))
-    return result, padded.raw
+    return bpf_in_place(command, padded), padded.raw
+
+
+def bpf_in_place(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
+    """bpf(2) on an attribute of the caller's, who sees what the kernel wrote even when it fails."""
+    return _syscall(0, ctypes.c_int(command), attr, ctypes.c_uint(len(attr)))
 
 
 def map_create(kind: int, key: int, value: int, entries: int) -> int:
@@ -72,23 +77,34 @@ def map_create(kind: int, key: int, value: int, entries: int) -> int:
 
 
 def load_program(
-    kind: int, instructions: bytes, *, expected_attach: int = 0, attach_btf_id: int = 0
+    kind: int,
+    instructions: bytes,
+    *,
+    name: str = "otel_ebpf_try",
+    expected_attach: int = 0,
+    attach_btf_id: int = 0,
+    log: bytearray | None = None,
 ) -> int:
-    """A loaded program's file descriptor. Instructions are raw 8-byte BPF words."""
+    """A loaded program's file descriptor. Instructions are raw 8-byte BPF words.
+
+    ``log`` is filled with what the verifier says, ending in a zero byte. A log that is too
+    small is an error to some kernels (ENOSPC).
+    """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     license_text = ctypes.create_string_buffer(b"GPL")
+    room = None if log is None else (ctypes.c_char * len(log)).from_buffer(log)
     attr = struct.pack(
         "=IIQQIIQII16sIIIIQIIQII",
         kind,
         len(instructions) // 8,
         ctypes.addressof(code),
         ctypes.addressof(license_text),
-        0,  # log level, size, buffer
-        0,
-        0,
+        0 if room is None else 1,
+        0 if room is None else len(room),
+        0 if room is None else ctypes.addressof(room),
         0,  # kernel version: no longer checked
         0,
-        b"otel_ebpf_try",
+        name.encode()[:15],
         0,  # ifindex
         expected_attach,
         0,  # BTF fd, func info
@@ -110,17 +126,21 @@ def open_raw_tracepoint(program: int, name: bytes | None) -> int:
     return bpf(RAW_TRACEPOINT_OPEN, struct.pack("=QI", address, program))[0]
 
 
-def perf_event_open(kind: int, config: int, *, config1: int = 0, config2: int = 0) -> int:
-    """A perf event on CPU 0 for all processes; the program is attached by ``attach_perf``."""
+def perf_event_open(
+    kind: int, config: int, *, config1: int = 0, config2: int = 0, cpu: int = 0, wakeup: int = 1
+) -> int:
+    """A perf event on one CPU for all processes. Programs run on every CPU all the same;
+    they are attached by ``attach_perf`` or ``link_perf``. ``wakeup``: records of a ring
+    after which its reader is woken."""
     attr = struct.pack(
-        "=IIQQQQQIIQQ", kind, 112, config, 1, 1 << 10, 0, 0, 1, 0, config1, config2
+        "=IIQQQQQIIQQ", kind, 112, config, 1, 1 << 10, 0, 0, wakeup, 0, config1, config2
     ).ljust(112, b"\0")
     flags = 8  # close on exec
     return _syscall(
         1,
         ctypes.create_string_buffer(attr, 112),
         ctypes.c_int(-1),
-        ctypes.c_int(0),
+        ctypes.c_int(cpu),
         ctypes.c_int(-1),
         ctypes.c_ulong(flags),
     )
@@ -132,6 +152,34 @@ def attach_perf(event: int, program: int) -> None:
         if _libc.ioctl(ctypes.c_int(event), ctypes.c_ulong(request), ctypes.c_ulong(value)) < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
+
+
+def link_perf(event: int, program: int) -> int:
+    """The same as a link, whose closing ends it at once (Linux 5.15)."""
+    return bpf(LINK_CREATE, struct.pack("=IIIIQ", program, event, PERF_EVENT_LINK, 0, 0))[0]
+
+
+def link_uprobes(path: bytes, offsets: Sequence[int], program: int) -> int:
+    """Run ``program``, loaded for ``UPROBE_MULTI``, at file offsets of ``path`` in every
+    process; closing the link ends it (Linux 6.6)."""
+    name = ctypes.create_string_buffer(path)
+    places = (ctypes.c_uint64 * len(offsets))(*offsets)
+    attr = struct.pack(
+        "=IIIIQQQQIIII",
+        program,
+        0,
+        UPROBE_MULTI,
+        0,
+        ctypes.addressof(name),
+        ctypes.addressof(places),
+        0,  # reference counters, cookies
+        0,
+        len(offsets),
+        0,
+        0,  # every process
+        0,
+    )
+    return bpf(LINK_CREATE, attr)[0]
 
 
 def mount(fstype: str, target: Path) -> None:

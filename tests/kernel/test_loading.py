@@ -36,7 +36,7 @@ def bpftool(*words: str) -> Any:
 
 def program_info(tracer: Tracer, name: str) -> dict[str, str]:
     """What the kernel says of a loaded program: prog_id, run_cnt..."""
-    fd = tracer.kernel._functions[name].fd
+    fd = next(program.fd for program in tracer.kernel.programs if program.name == name)
     lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
@@ -46,7 +46,8 @@ def test_every_probe_of_the_plan_is_attached_and_gone_after_the_close() -> None:
     """By the kernel's own list, not by the loader's."""
     with Tracer() as tracer:
         ids = {
-            name: int(program_info(tracer, name)["prog_id"]) for name in tracer.kernel._functions
+            program.name: int(program_info(tracer, program.name)["prog_id"])
+            for program in tracer.kernel.programs
         }
         attached = {
             (link.get("tracepoint"), link["prog_id"])
