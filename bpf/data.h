@@ -19,15 +19,40 @@ struct iovec_t {
 INLINE bool defer(struct op_t *op)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	struct data_args_t *args;
+	struct data_args_t *known, args = {};
+	int zero = 0;
 
 	if (!op->at_entry)
 		return false;
-	args = __active_write_args_map.lookup(&id);
-	if (!args)
+	known = __active_write_args_map.lookup(&id);
+	if (known) {
+		known->deferred = 1;
+		return true;
+	}
+	/* Its exit would take its arguments from the registers. */
+	args.ts = op->rec.ts;
+	args.buf = op->buf;
+	args.count = op->count;
+	args.fd = op->rec.fd;
+	args.seq = op->seq;
+	args.call = op->rec.syscall;
+	args.deferred = 1;
+	if (__active_write_args_map.update(&id, &args)) {
+		count(STAT_ARGS_MAP_FULL);
 		return false;
-	args->deferred = 1;
+	}
+	u64 *sends = deferred_sends.lookup(&zero);
+	if (sends)
+		__sync_fetch_and_add(sends, 1);
 	return true;
+}
+
+/* The run is again as it was before the socket's latest send. */
+INLINE void take_back(struct socket_state_t *st)
+{
+	st->direction = st->sent.before_direction;
+	st->captured = st->sent.before_captured;
+	st->before_len = st->sent.before_len;
 }
 
 /* Fills op->head with the first bytes of the run: `had` from earlier segments, the others
@@ -131,19 +156,14 @@ INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct soc
 	if (st->family == FAMILY_UNIX) {
 		r->tcp_seq = (u32)st->bytes[r->direction & 1];
 	} else if (r->direction == EGRESS) {
-		if (!(r->flags & FLAG_DEFERRED)) {
-			READ_KERNEL(seq, op->sk, o->tcp_write_seq);
-			r->tcp_seq = seq;
-		}
+		r->tcp_seq = op->seq;
 	} else {
-		u8 state = 0;
 		u32 next = 0;
 		READ_KERNEL(seq, op->sk, o->tcp_copied_seq);
-		READ_KERNEL(state, op->sk, o->sk_state);
-		if (state != TCP_ESTABLISHED) {
+		if (op->state != TCP_ESTABLISHED) {
 			/* A FIN takes a number too; this read may have gone past it. */
 			READ_KERNEL(next, op->sk, o->tcp_rcv_nxt);
-			if (state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2 && seq == next)
+			if (op->state != TCP_FIN_WAIT1 && op->state != TCP_FIN_WAIT2 && seq == next)
 				seq -= 1;
 		}
 		r->tcp_seq = seq - (u32)op->count;
@@ -239,6 +259,70 @@ INLINE void read_tail(struct op_t *op)
 	set_tail(r, tail, len);
 }
 
+/* Copies op->capture bytes behind the header. Returns how many, or -1 on a fault. */
+INLINE s64 copy_payload(struct op_t *op, char *to)
+{
+	u64 want = op->capture, got = 0;
+
+	if (want > CAPTURE_MAX)
+		want = CAPTURE_MAX;
+	if (want == 0)
+		return 0;
+	if (!op->iovcnt) {
+		if (read_user(to, want, op->buf))
+			return -1;
+		return want;
+	}
+	/* What is left is kept in memory: the verifier then sees the same in every round. */
+	op->capture = want;
+	NO_UNROLL
+	for (int i = 0; i < IOVECS; i++) {
+		struct iovec_t iov = {};
+		u64 left = op->capture, n;
+
+		if (i >= op->iovcnt || left == 0 || left > want)
+			break;
+		if (read_user(&iov, sizeof(iov), op->buf + i * 16))
+			return -1;
+		n = iov.len < left ? iov.len : left;
+		if (n > CAPTURE_MAX)
+			break;
+		if (read_user(to + ((want - left) & (CAPTURE_MAX - 1)), n, iov.base))
+			return -1;
+		op->capture = left - n;
+	}
+	got = want - op->capture;
+	return got > CAPTURE_MAX ? -1 : got;
+}
+
+/* The usual message, whole in one buffer on a socket whose protocol is known: its payload
+ * goes to its place in the burst at once, and is judged there. False: the long way. */
+INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, u32 capture)
+{
+	u64 want = op->count, at = 0;
+
+	if (!op->buf || op->iovcnt || op->limit || want < INFER_BYTES)
+		return false;
+	if (want > capture)
+		want = capture;
+	if (want > CAPTURE_MAX || want < INFER_BYTES)
+		return false;
+	struct __socket_data_buffer *b = burst_reserve(ctx, op->rec.end_ts, &at);
+	if (!b || at > BURST_DATA - RECORD_ROOM)
+		return false;
+	char *to = b->data + at + sizeof(struct __socket_data);
+	if (read_user(to, want, op->buf))
+		return false;
+	__builtin_memset(op->head + INFER_BYTES, 0, sizeof(op->head) - INFER_BYTES);
+	__builtin_memcpy(op->head, to, INFER_BYTES);
+	op->copied = 1;
+	if (op->at_entry) {
+		st->sent.generation = b->generation;
+		st->sent.offset = at;
+	}
+	return true;
+}
+
 /* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
 INLINE int run_data(void *ctx)
 {
@@ -251,7 +335,7 @@ INLINE int run_data(void *ctx)
 	if (!op || !o || !conf)
 		return 0;
 	struct __socket_data *r = &op->rec;
-	st = socket_find(o, r->tgid, r->fd, op->sk, r->ts);
+	st = socket_find(o, r->tgid, r->fd, op->sk, r->ts, &op->state);
 	if (!st || st->ignore) {
 		if (st)
 			count(STAT_SELF);
@@ -259,13 +343,22 @@ INLINE int run_data(void *ctx)
 	}
 	find_unit(o, op);
 	bool start = st->direction != r->direction;
-	op->before_direction = st->direction;
-	op->before_captured = st->captured;
-	op->before_len = start ? 0 : st->before_len & (INFER_BYTES - 1);
-	bool unclear = op->buf && (start || op->before_len);
+	u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
+	bool unclear = op->buf && (start || had);
 	s32 n = 0;
-	if (unclear) {
-		n = peek_head(op, st, op->before_len);
+	if (op->at_entry) {
+		st->sent.generation = 0;
+		st->sent.ts = r->ts;
+		st->sent.count = op->count;
+		st->sent.tid = r->tid;
+		st->sent.before_captured = st->captured;
+		st->sent.before_direction = st->direction;
+		st->sent.before_len = had;
+	}
+	if (start && st->protocol && copy_at_once(ctx, op, st, conf->capture)) {
+		n = INFER_BYTES;
+	} else if (unclear) {
+		n = peek_head(op, st, had);
 		if (n < 0 && defer(op))
 			return 0;
 		if (n < 0)
@@ -305,9 +398,14 @@ INLINE int run_data(void *ctx)
 			op->capture = op->limit;
 		st->captured += op->capture;
 	}
+	/* Nothing is asked of a Go program's memory on the way out, nor again of a server's
+	 * connection that is known, unless ancestry is of use. */
+	if (r->direction == EGRESS || begins == BEGINS_NOTHING ||
+	    (st->context && begins == BEGINS_REQUEST && !op->births))
+		op->go = 0;
 	if (op->capture < op->count)
 		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
-	if (op->go && begins != BEGINS_NOTHING)
+	if (op->go)
 		__progs_jmp_tp_map.call(ctx, PROG_GO);
 	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 	return 0;
@@ -325,7 +423,7 @@ INLINE int run_tail(void *ctx)
 	read_tail(op);
 	if (op->capture == 0 && st && coalesce(op, st))
 		return 0;
-	if (op->go && op->rec.begins != BEGINS_NOTHING)
+	if (op->go)
 		__progs_jmp_tp_map.call(ctx, PROG_GO);
 	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 	return 0;
@@ -350,56 +448,23 @@ INLINE int run_go(void *ctx)
 		if (!gc && r->direction == INGRESS && !op->go_looked &&
 		    r->protocol == PROTOCOL_HTTP1 && st->go_tries < GO_STACK_TRIES)
 			__progs_jmp_tp_map.call(ctx, PROG_GO_STACK);
-		if (r->begins == BEGINS_REQUEST && r->direction == INGRESS)
+		if (r->begins == BEGINS_REQUEST && op->births) {
+			pi->births += 1;
 			note_births(op, pi);
-		if (gc && r->direction == INGRESS) {
+		}
+		if (gc) {
 			st->go_key = r->goid;
 			if (gc->kind == GO_CONN_SERVER && !st->context)
 				go_bind_server(op, st, pi, gc->receiver);
 			if (gc->kind == GO_CONN_CLIENT && r->begins != BEGINS_REQUEST)
 				go_find_caller(op, pi, gc->receiver);
 		}
-	} else if (pi && st && r->begins == BEGINS_REQUEST && r->direction == INGRESS) {
+	} else if (pi && st && r->begins == BEGINS_REQUEST && op->births) {
+		pi->births += 1;
 		note_births(op, pi);
 	}
 	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 	return 0;
-}
-
-/* Copies op->capture bytes behind the header. Returns how many, or -1 on a fault. */
-INLINE s64 copy_payload(struct op_t *op, char *to)
-{
-	u64 want = op->capture, got = 0;
-
-	if (want > CAPTURE_MAX)
-		want = CAPTURE_MAX;
-	if (want == 0)
-		return 0;
-	if (!op->iovcnt) {
-		if (read_user(to, want, op->buf))
-			return -1;
-		return want;
-	}
-	/* What is left is kept in memory: the verifier then sees the same in every round. */
-	op->capture = want;
-	NO_UNROLL
-	for (int i = 0; i < IOVECS; i++) {
-		struct iovec_t iov = {};
-		u64 left = op->capture, n;
-
-		if (i >= op->iovcnt || left == 0 || left > want)
-			break;
-		if (read_user(&iov, sizeof(iov), op->buf + i * 16))
-			return -1;
-		n = iov.len < left ? iov.len : left;
-		if (n > CAPTURE_MAX)
-			break;
-		if (read_user(to + ((want - left) & (CAPTURE_MAX - 1)), n, iov.base))
-			return -1;
-		op->capture = left - n;
-	}
-	got = want - op->capture;
-	return got > CAPTURE_MAX ? -1 : got;
 }
 
 /* Program 2: the record goes into the burst. */
@@ -416,15 +481,13 @@ INLINE int run_output(void *ctx)
 	if (!b || at > BURST_DATA - RECORD_ROOM)
 		return 0;
 	char *to = b->data + at;
-	s64 payload = copy_payload(op, to + sizeof(*r));
+	s64 payload = op->copied ? op->capture : copy_payload(op, to + sizeof(*r));
 	if (payload < 0) {
 		u64 key = op->sk;
 		struct socket_state_t *state = socket_state_map.lookup(&key);
 		if (state && defer(op)) {
 			state->bytes[EGRESS] -= op->count;
-			state->direction = op->before_direction;
-			state->captured = op->before_captured;
-			state->before_len = op->before_len;
+			take_back(state);
 			return 0;
 		}
 		count(STAT_READ_FAULT);
@@ -435,22 +498,16 @@ INLINE int run_output(void *ctx)
 	r->segments = 1;
 	r->size = (sizeof(*r) + data_len + 7) & ~7;
 	__builtin_memcpy(to, r, sizeof(*r));
-	if (op->at_entry) {
-		u64 id = bpf_get_current_pid_tgid();
-		struct data_args_t *args = __active_write_args_map.lookup(&id);
-		if (args) {
-			args->generation = b->generation;
-			args->offset = at;
-			args->recorded = 1;
-			args->before_direction = op->before_direction;
-			args->before_captured = op->before_captured;
-			args->before_len = op->before_len;
-		}
-	}
-	if (data_len == 0 && r->type == RECORD_DATA) {
+	bool merges = data_len == 0 && r->type == RECORD_DATA;
+	bool place = op->at_entry && !op->copied;
+	if (place || merges) {
 		u64 sk = op->sk;
 		struct socket_state_t *st = socket_state_map.lookup(&sk);
-		if (st) {
+		if (st && place) {
+			st->sent.generation = b->generation;
+			st->sent.offset = at;
+		}
+		if (st && merges) {
 			st->co_generation = b->generation;
 			st->co_offset = at;
 		}

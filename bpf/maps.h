@@ -22,6 +22,8 @@ BPF_PERCPU_ARRAY(__members_offset, struct member_fields_offset, 1);
 BPF_PERCPU_ARRAY(__trace_conf_map, struct trace_conf_t, 1);
 BPF_PERCPU_ARRAY(__trace_stats_map, struct trace_stats, 1);
 BPF_HASH(__active_write_args_map, u64, struct data_args_t, MAX_THREADS);
+/* Sends in progress that were left to their exits, where exits keep no other arguments. */
+BPF_ARRAY(deferred_sends, u64, 1);
 BPF_HASH(__active_read_args_map, u64, struct data_args_t, MAX_THREADS);
 BPF_HASH(__socket_info_map, u64, struct socket_info_t, MAX_SOCKETS);
 BPF_HASH(__trace_map, u64, struct trace_info_t, MAX_TRACES);

@@ -23,13 +23,30 @@ INLINE bool tracing(u32 tgid)
 	return conf && tgid != conf->self_tgid && process_chosen(conf, tgid);
 }
 
+/* The arguments that a thread's send has left in the map. */
+INLINE void forget_send(u64 id)
+{
+	struct data_args_t *known = __active_write_args_map.lookup(&id);
+	struct trace_conf_t *conf = config();
+	int zero = 0;
+
+	if (!known || !conf)
+		return;
+	bool counted = conf->registers && known->deferred && !known->iovcnt &&
+		       known->call != CALL_SENDMMSG;
+	__active_write_args_map.delete(&id);
+	u64 *sends = deferred_sends.lookup(&zero);
+	if (counted && sends && *sends)
+		__sync_fetch_and_add(sends, -1);
+}
+
 INLINE struct op_t *op_start(u64 id, u8 direction, s32 fd, u8 call, u64 ts)
 {
 	struct op_t *op = operation();
 
 	if (!op)
 		return 0;
-	__builtin_memset(op, 0, sizeof(*op));
+	__builtin_memset(op, 0, OP_CLEARED);
 	op->rec.type = RECORD_DATA;
 	op->rec.direction = direction;
 	op->rec.tgid = id >> 32;

@@ -12,15 +12,9 @@ struct raw_args {
 /* Room in the running process's table of descriptors: no number above it is in use. */
 INLINE u32 fd_room(struct member_fields_offset *o)
 {
-	u64 task = bpf_get_current_task();
-	u64 files = 0, fdt = 0;
-	u32 room = 0;
+	u32 room = SWEPT_FDS;
 
-	READ_KERNEL(files, task, o->task_files);
-	if (!files)
-		return SWEPT_FDS;
-	READ_KERNEL(fdt, files, o->files_fdt);
-	READ_KERNEL(room, fdt, o->fdtable_max_fds);
+	open_files(o, &room);
 	return room;
 }
 
@@ -122,7 +116,7 @@ int on_exit(void *c)
 	u32 live = 0;
 
 	/* Killed inside a call, its arguments would stay. */
-	__active_write_args_map.delete(&id);
+	forget_send(id);
 	__active_read_args_map.delete(&id);
 	if (__trace_map.lookup(&unit)) {
 		__trace_map.delete(&unit);

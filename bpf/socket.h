@@ -3,6 +3,7 @@
 #define OTEL_EBPF_SOCKET_H
 
 #include "burst.h"
+#include "task.h"
 
 #define AF_UNIX 1
 #define AF_INET 2
@@ -11,21 +12,6 @@
 #define TCP_ESTABLISHED 1
 #define TCP_FIN_WAIT1 4
 #define TCP_FIN_WAIT2 5
-
-/* Addresses travel as numbers: BCC follows pointers to rewrite their uses, and takes
- * seconds to follow these. */
-INLINE long read_kernel(void *to, u32 size, u64 from)
-{
-	return bpf_probe_read_kernel(to, size, (void *)from);
-}
-
-INLINE long read_user(void *to, u32 size, u64 from)
-{
-	return bpf_probe_read_user(to, size, (void *)from);
-}
-
-#define READ_KERNEL(dst, base, offset) read_kernel(&(dst), sizeof(dst), (base) + (offset))
-#define READ_USER(dst, base, offset) read_user(&(dst), sizeof(dst), (base) + (offset))
 
 #define SOCKET_WORDS 6 /* struct socket as far as it is of interest */
 
@@ -37,19 +23,13 @@ INLINE u64 fd_key(u32 tgid, s32 fd)
 /* struct sock * of a stream socket, or 0: not a socket, not a stream, not open. */
 INLINE u64 sock_of_fd(struct member_fields_offset *o, s32 fd)
 {
-	u64 task = bpf_get_current_task();
-	u64 files = 0, fdt = 0, file = 0, sock = 0;
-	u64 table[2] = {}; /* struct fdtable: max_fds, then fd; the loader checks that */
+	u32 room = 0;
+	u64 table = open_files(o, &room), file = 0, sock = 0;
 	u64 words[SOCKET_WORDS] = {};
 
-	READ_KERNEL(files, task, o->task_files);
-	if (!files)
+	if (!table || fd < 0 || (u32)fd >= room)
 		return 0;
-	READ_KERNEL(fdt, files, o->files_fdt);
-	READ_KERNEL(table, fdt, o->fdtable_max_fds);
-	if (fd < 0 || (u32)fd >= (u32)table[0])
-		return 0;
-	READ_KERNEL(file, table[1], (u64)(u32)fd * 8);
+	READ_KERNEL(file, table, (u64)(u32)fd * 8);
 	if (!file)
 		return 0;
 	READ_KERNEL(sock, file, o->file_private_data);
@@ -77,8 +57,10 @@ INLINE u8 sock_family(struct member_fields_offset *o, u64 sk)
 				    : FAMILY_NONE;
 }
 
-/* What differs between two sockets that used the same struct sock. */
-INLINE void sock_identity(struct member_fields_offset *o, u64 sk, u8 family, u64 *a, u64 *b)
+/* What differs between two sockets that used the same struct sock; and the connection's
+ * state, for TCP. */
+INLINE void sock_identity(struct member_fields_offset *o, u64 sk, u8 family, u64 *a, u64 *b,
+			  u8 *state)
 {
 	*a = 0;
 	*b = 0;
@@ -87,12 +69,13 @@ INLINE void sock_identity(struct member_fields_offset *o, u64 sk, u8 family, u64
 			READ_KERNEL(*a, sk, o->unix_peer);
 		return;
 	}
-	/* struct sock_common begins with daddr, rcv_saddr, a hash, dport, num: one ABI-like
-	 * block that sock_diag and others rely on; the loader checks it. */
-	u64 words[2] = {};
+	/* struct sock_common begins with daddr, rcv_saddr, a hash, dport, num, family, state:
+	 * one ABI-like block that sock_diag and others rely on; the loader checks it. */
+	u64 words[3] = {};
 	READ_KERNEL(words, sk, o->sk_daddr);
 	*a = words[0];
 	*b = (words[1] >> 48) | ((words[1] >> 32 & 0xffff) << 16);
+	*state = words[2] >> 16;
 }
 
 INLINE u32 current_netns(struct member_fields_offset *o)
@@ -184,7 +167,8 @@ INLINE struct socket_state_t *socket_create(struct member_fields_offset *o, u64 
 	st.direction = 0xff;
 	st.ts = now;
 	st.socket_id = conf->socket_id++;
-	sock_identity(o, sk, st.family, &st.identity_a, &st.identity_b);
+	u8 state;
+	sock_identity(o, sk, st.family, &st.identity_a, &st.identity_b, &state);
 	sock_addresses(o, sk, &st);
 	if (st.family != FAMILY_UNIX) {
 		self_conn_addr(&mine, st.family, st.peer_addr);
@@ -277,13 +261,13 @@ INLINE void socket_refer(u32 tgid, s32 fd, u64 sk, struct socket_state_t *st, u6
 
 /* The state of a socket, made at first sight; 0 for sockets to leave alone. */
 INLINE struct socket_state_t *socket_find(struct member_fields_offset *o, u32 tgid, s32 fd, u64 sk,
-					  u64 now)
+					  u64 now, u8 *state)
 {
 	struct socket_state_t *st = socket_state_map.lookup(&sk);
 
 	if (st) {
 		u64 a, b;
-		sock_identity(o, sk, st->family, &a, &b);
+		sock_identity(o, sk, st->family, &a, &b, state);
 		/* The kernel clears the local port of a reset socket: still the same one. */
 		if (((u16)b || st->family == FAMILY_UNIX) &&
 		    (a != st->identity_a || b != st->identity_b)) {
@@ -291,8 +275,11 @@ INLINE struct socket_state_t *socket_find(struct member_fields_offset *o, u32 tg
 			st = 0;
 		}
 	}
-	if (!st)
+	if (!st) {
 		st = socket_create(o, sk, tgid, now);
+		if (st && st->family != FAMILY_UNIX)
+			READ_KERNEL(*state, sk, o->sk_state);
+	}
 	if (!st)
 		return 0;
 	socket_refer(tgid, fd, sk, st, now);

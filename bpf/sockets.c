@@ -245,7 +245,7 @@ INLINE int moved(void *ctx, u8 call, long ret)
 		u32 seq = 0;
 		READ_KERNEL(seq, sk, o->tcp_write_seq);
 		op->rec.flags = FLAG_DEFERRED;
-		op->rec.tcp_seq = seq - (u32)ret;
+		op->seq = seq - (u32)ret;
 	}
 	__progs_jmp_tp_map.call(ctx, PROG_DATA);
 	return 0;

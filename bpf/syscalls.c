@@ -150,20 +150,25 @@ INLINE int run_enter_send(void *ctx)
 	}
 	if (!deferred && count_ == 0)
 		return 0;
-	args.ts = now;
-	args.buf = buf;
-	args.count = count_;
-	args.iovcnt = iovcnt;
-	args.fd = fd;
-	args.call = call;
-	args.deferred = deferred;
-	READ_KERNEL(args.seq, sk, o->tcp_write_seq);
-	if (__active_write_args_map.update(&id, &args)) {
-		count(STAT_ARGS_MAP_FULL);
-		return 0;
+	u32 seq = 0;
+	READ_KERNEL(seq, sk, o->tcp_write_seq);
+	/* A plain send's exit finds its arguments in the registers. */
+	if (!conf->registers || iovcnt || deferred) {
+		args.ts = now;
+		args.buf = buf;
+		args.count = count_;
+		args.iovcnt = iovcnt;
+		args.fd = fd;
+		args.call = call;
+		args.deferred = deferred;
+		args.seq = seq;
+		if (__active_write_args_map.update(&id, &args)) {
+			count(STAT_ARGS_MAP_FULL);
+			return 0;
+		}
+		if (deferred)
+			return 0;
 	}
-	if (deferred)
-		return 0;
 	op = op_start(id, EGRESS, fd, call, now);
 	if (!op)
 		return 0;
@@ -172,6 +177,7 @@ INLINE int run_enter_send(void *ctx)
 	op->iovcnt = iovcnt;
 	op->count = count_;
 	op->rec.length = count_;
+	op->seq = seq;
 	op->at_entry = 1;
 	__progs_jmp_tp_map.call(ctx, PROG_DATA);
 	return 0;
@@ -203,39 +209,41 @@ INLINE bool fatal(long ret)
 }
 
 /* The send moved less than its record says. */
-INLINE void correct_send(void *ctx, u64 id, struct data_args_t *args, long ret)
+INLINE void correct_send(void *ctx, u64 id, s32 fd, u64 asked, long ret)
 {
 	struct member_fields_offset *o = offsets();
-	u64 sk, moved = ret > 0 ? ret : 0, missing = args->count - moved;
+	u64 sk, moved = ret > 0 ? ret : 0, missing = asked - moved;
 	struct socket_state_t *st;
 
 	if (!o)
 		return;
-	sk = sock_of_fd(o, args->fd);
+	sk = sock_of_fd(o, fd);
 	st = socket_state_map.lookup(&sk);
 	if (!st)
 		return;
+	struct sent_t *sent = &st->sent;
+	if (sent->tid != (u32)id || sent->count != asked) {
+		/* Another thread has sent on it meanwhile: where bytes are missing is not known. */
+		if (missing)
+			tell(ctx, RECORD_CORRECTION, id, st, EGRESS, moved, 0);
+		sent = 0;
+	}
 	st->bytes[EGRESS] -= missing;
-	if (args->recorded) { /* else of no known protocol */
-		struct __socket_data *r = burst_record(args->generation, args->offset);
-		if (moved == 0) {
-			/* The run begins anew with the next try. */
-			st->direction = args->before_direction;
-			st->captured = args->before_captured;
-			st->before_len = args->before_len;
-			count(STAT_TAKEN_BACK);
-		} else {
-			count(STAT_SHORT_SENDS);
-		}
-		if (r && r->socket_id == st->socket_id && r->length == args->count) {
+	if (sent && moved == 0)
+		take_back(st); /* the run begins anew with the next try */
+	if (sent && sent->generation) { /* else of no known protocol */
+		struct __socket_data *r = burst_record(sent->generation, sent->offset);
+		count(moved ? STAT_SHORT_SENDS : STAT_TAKEN_BACK);
+		if (r && r->socket_id == st->socket_id && r->length == asked) {
 			r->length = moved;
 			if (r->data_len > moved)
 				r->data_len = moved;
 			if (moved == 0)
 				r->type = RECORD_VOID;
 		} else {
-			tell(ctx, RECORD_CORRECTION, id, st, EGRESS, moved, args->ts);
+			tell(ctx, RECORD_CORRECTION, id, st, EGRESS, moved, sent->ts);
 		}
+		sent->tid = 0;
 	}
 	if (fatal(ret))
 		tell(ctx, RECORD_ERROR, id, st, EGRESS, -ret, 0);
@@ -253,29 +261,77 @@ INLINE int exit_send(void *ctx, long ret, u8 call)
 		if (known->deferred || ret != (long)known->count)
 			__progs_jmp_tp_map.call(ctx, PROG_EXIT_SEND);
 	}
-	__active_write_args_map.delete(&id);
+	forget_send(id);
+	return 0;
+}
+
+/* The registers with which the thread entered the kernel lie at the top of its kernel
+ * stack: r10, r9, r8, ax, cx, dx, si, di, orig_ax. */
+struct entry_regs {
+	u64 r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+};
+
+INLINE bool read_entry_regs(struct member_fields_offset *o, long nr, struct entry_regs *regs)
+{
+	u64 stack = kernel_stack(o);
+
+	if (!stack)
+		return false;
+	stack += KERNEL_STACK - PT_REGS + PT_R10;
+	READ_KERNEL(*regs, stack, 0);
+	if (regs->orig_ax == (u32)nr) /* the upper half of nr is not set */
+		return true;
+	READ_KERNEL(*regs, stack, -16); /* kernels with FRED leave two words above */
+	return regs->orig_ax == (u32)nr;
+}
+
+/* The same for a send of one buffer: the registers still hold its arguments. */
+INLINE int exit_plain_send(struct sys_exit_args *c, u8 call)
+{
+	struct member_fields_offset *o = offsets();
+	struct trace_conf_t *conf = config();
+	struct entry_regs regs = {};
+	int zero = 0;
+
+	if (!conf || !o)
+		return 0;
+	if (!conf->registers)
+		return exit_send(c, c->ret, call);
+	u64 *sends = deferred_sends.lookup(&zero);
+	if (sends && *sends)
+		exit_send(c, c->ret, call);
+	if (c->ret >= 0 && (!read_entry_regs(o, c->nr, &regs) || c->ret == (long)regs.dx))
+		return 0;
+	if (tracing(bpf_get_current_pid_tgid() >> 32))
+		__progs_jmp_tp_map.call(c, PROG_EXIT_SEND);
 	return 0;
 }
 
 /* The rarer ways out: not all was taken, or how much there was is known only now. */
-INLINE int run_exit_send(void *ctx, long ret)
+INLINE int run_exit_send(struct sys_exit_args *ctx, long ret)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct data_args_t *known = __active_write_args_map.lookup(&id);
-	struct data_args_t args;
+	struct member_fields_offset *o = offsets();
+	struct data_args_t args = {};
 
-	if (!known)
+	if (!o || !o->ready)
 		return 0;
-	args = *known;
+	if (known) {
+		args = *known;
+		forget_send(id);
+	} else {
+		struct entry_regs regs = {};
+		if (!read_entry_regs(o, ctx->nr, &regs))
+			return 0;
+		args.fd = regs.di;
+		args.count = regs.dx;
+	}
 	u8 call = args.call;
-	__active_write_args_map.delete(&id);
 	if (!args.deferred) {
-		correct_send(ctx, id, &args, ret);
+		correct_send(ctx, id, args.fd, args.count, ret);
 		return 0;
 	}
-	struct member_fields_offset *o = offsets();
-	if (!o)
-		return 0;
 	u64 sk = sock_of_fd(o, args.fd);
 	if (ret <= 0) {
 		struct socket_state_t *st = socket_state_map.lookup(&sk);
@@ -287,7 +343,7 @@ INLINE int run_exit_send(void *ctx, long ret)
 	if (!sk || !op)
 		return 0;
 	op->rec.flags = FLAG_DEFERRED;
-	op->rec.tcp_seq = args.seq;
+	op->seq = args.seq;
 	op->rec.end_ts = bpf_ktime_get_ns();
 	op->sk = sk;
 	op->buf = args.buf;
@@ -344,27 +400,6 @@ INLINE int exit_receive(void *ctx, long ret, u8 call)
 	return 0;
 }
 
-/* The registers with which the thread entered the kernel lie at the top of its kernel
- * stack: r10, r9, r8, ax, cx, dx, si, di, orig_ax. */
-struct entry_regs {
-	u64 r10, r9, r8, ax, cx, dx, si, di, orig_ax;
-};
-
-INLINE bool read_entry_regs(struct member_fields_offset *o, long nr, struct entry_regs *regs)
-{
-	u64 task = bpf_get_current_task(), stack = 0;
-
-	if (o->task_stack < 0)
-		return false;
-	READ_KERNEL(stack, task, o->task_stack);
-	stack += KERNEL_STACK - PT_REGS + PT_R10;
-	READ_KERNEL(*regs, stack, 0);
-	if (regs->orig_ax == (u32)nr) /* the upper half of nr is not set */
-		return true;
-	READ_KERNEL(*regs, stack, -16); /* kernels with FRED leave two words above */
-	return regs->orig_ax == (u32)nr;
-}
-
 /* A receive's arguments at its exit: one probe instead of two, and no map. */
 INLINE bool recover_receive(struct member_fields_offset *o, struct sys_exit_args *c,
 			    struct data_args_t *args)
@@ -406,12 +441,15 @@ INLINE bool recover_receive(struct member_fields_offset *o, struct sys_exit_args
 INLINE int run_exit_receive(struct sys_exit_args *ctx, long ret)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	struct data_args_t *known = __active_read_args_map.lookup(&id);
+	struct data_args_t *known = 0;
 	struct data_args_t args = {};
 	struct member_fields_offset *o = offsets();
+	struct trace_conf_t *conf = config();
 
-	if (!o || !o->ready)
+	if (!o || !o->ready || !conf)
 		return 0;
+	if (!conf->registers)
+		known = __active_read_args_map.lookup(&id);
 	if (known) {
 		args = *known;
 		__active_read_args_map.delete(&id);
@@ -470,7 +508,7 @@ int enter_write(struct sys_enter_args *c)
 
 int exit_write(struct sys_exit_args *c)
 {
-	return exit_send(c, c->ret, CALL_WRITE);
+	return exit_plain_send(c, CALL_WRITE);
 }
 
 int enter_sendto(struct sys_enter_args *c)
@@ -480,7 +518,7 @@ int enter_sendto(struct sys_enter_args *c)
 
 int exit_sendto(struct sys_exit_args *c)
 {
-	return exit_send(c, c->ret, CALL_SENDTO);
+	return exit_plain_send(c, CALL_SENDTO);
 }
 
 int enter_writev(struct sys_enter_args *c)

@@ -64,6 +64,16 @@ INLINE bool born_during(u64 unit, struct trace_info_t *t, u64 goid)
 	return false;
 }
 
+/* Ancestry is asked for: births are noted for some time to come. Programs whose goroutines
+ * call by themselves never ask, and are spared the reading. */
+INLINE void want_births(u32 tgid)
+{
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+
+	if (pi && pi->births)
+		pi->births = 0;
+}
+
 /* The unit has read (part of) the socket's current request. */
 INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 {
@@ -130,6 +140,7 @@ INLINE void inherit(struct op_t *op, struct socket_state_t *st, u64 now)
 	find_parent_goid(op, proc_info_map.lookup(&tgid));
 	if (!op->parent_goid)
 		return;
+	want_births(tgid);
 	parent = goroutine_unit(op->rec.tgid, op->parent_goid);
 	t = __trace_map.lookup(&parent);
 	if (!t || t->ambiguous || t->goid != op->parent_goid || !born_during(parent, t, op->rec.goid))
@@ -165,6 +176,7 @@ INLINE u64 carried_by(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *respond
 	}
 	if (!parent_goid)
 		return 0;
+	want_births(tgid);
 	unit = goroutine_unit(tgid, parent_goid);
 	t = __trace_map.lookup(&unit);
 	if (!t || t->goid != parent_goid || t->ambiguous || !born_during(unit, t, goid))

@@ -89,21 +89,29 @@ struct data_args_t {
 	u64 ts;
 	u64 buf; /* buffer, or iovec, or mmsghdr array */
 	u64 count;
-	u64 generation; /* burst that holds the record made at entry */
-	u32 offset;     /* and where in it */
-	u32 iovcnt;     /* 0: buf is a plain buffer */
+	u32 iovcnt; /* 0: buf is a plain buffer */
 	s32 fd;
 	s32 other_fd; /* splice's output */
 	u32 seq;      /* tcp_seq at entry */
 	u8 call;
-	u8 recorded; /* the entry made a record */
-	u8 before_direction; /* the run's state before it, to take it back */
-	u8 peek;    /* what it returns stays where it is, or never was in the stream */
-	u8 discard; /* MSG_TRUNC: the bytes are gone, but not into the buffer */
+	u8 peek;     /* what it returns stays where it is, or never was in the stream */
+	u8 discard;  /* MSG_TRUNC: the bytes are gone, but not into the buffer */
 	u8 deferred; /* the entry left all to the exit */
-	u8 before_len; /* as before_direction */
-	u8 pad;
+	u8 pad[4];
+};
+
+/* A socket's latest send whose exit has not been seen, for the exit to put right: where its
+ * record is, and the run's state before it. */
+struct sent_t {
+	u64 generation; /* burst that holds the record; 0: none was made */
+	u64 ts;
+	u64 count;
+	u32 offset; /* in that burst */
+	u32 tid;
 	u32 before_captured;
+	u8 before_direction;
+	u8 before_len;
+	u8 pad[2];
 };
 
 /* What socket is behind a descriptor. */
@@ -140,6 +148,7 @@ struct socket_state_t {
 	u8 before_len; /* first bytes of the run, while it is too short to judge */
 	u8 is_request; /* the run is (part of) a request */
 	u64 before[2]; /* those bytes */
+	struct sent_t sent;
 	u16 local_port;
 	u16 peer_port;
 	u8 go_tries; /* searches for its receiver on a goroutine's stack */
@@ -201,7 +210,8 @@ struct proc_info_t {
 	s32 fd_sysfd; /* within net.netFD */
 	u8 go;
 	u8 http1; /* the net/http offsets above are known */
-	u8 pad[6];
+	u8 births; /* requests since anybody asked who was born during one, at most 255 */
+	u8 pad[5];
 	/* Receivers on stacks (go_stack.h). */
 	s32 g_stack_hi;
 	s32 tls_conn; /* crypto/tls.Conn.conn */
@@ -262,18 +272,22 @@ struct op_t {
 	u64 unit;
 	u64 g; /* address of the running goroutine */
 	u64 parent_goid;
+	u64 at; /* place in the burst */
 	u32 iovcnt;
 	u32 mmsg;  /* messages that one call moved */
 	u32 limit; /* payload bytes that follow each other; 0: all */
 	u32 capture; /* payload bytes to take */
-	u32 before_captured;
-	u8 before_direction;
+	u32 seq;     /* tcp_seq of a send */
 	u8 at_entry; /* a send on its way in: its exit will confirm it */
 	u8 go;
-	u8 before_len;
+	u8 copied; /* the payload is in the burst already */
+	u8 state;  /* of the TCP connection */
+	u8 births; /* who is born during this request is of interest */
 	u8 go_looked; /* the goroutine's stack was searched */
-	u8 spare[7];
-	u8 head[48]; /* first bytes of the run, zeros behind them */
+	u8 pad[2];
+	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };
+
+#define OP_CLEARED __builtin_offsetof(struct op_t, head)
 
 #endif

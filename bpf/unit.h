@@ -13,11 +13,9 @@ INLINE u64 goroutine_unit(u32 tgid, u64 goid)
 
 INLINE u64 current_g(struct member_fields_offset *o, struct proc_info_t *pi)
 {
-	u64 task = bpf_get_current_task();
-	u64 fsbase = 0, g = 0;
+	u64 g = 0;
 
-	READ_KERNEL(fsbase, task, o->task_fsbase);
-	READ_USER(g, fsbase, (s64)pi->tls_g);
+	READ_USER(g, thread_pointer(o), (s64)pi->tls_g);
 	return g;
 }
 
@@ -38,6 +36,7 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 		return;
 	}
 	op->go = 1;
+	op->births = pi->births < 255;
 	r->flags |= FLAG_GO;
 	if (pi->g_goid < 0)
 		return; /* its goroutines cannot be told apart */

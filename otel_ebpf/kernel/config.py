@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from otel_ebpf.errors import KernelError, UsageError
+from otel_ebpf.kernel import tries
 
 CAPTURE_DEFAULT = 1024
 CAPTURE_LIMIT = 4096
@@ -43,6 +44,24 @@ MEMBERS = {
 }
 
 
+DIRECT = {
+    # definition that bpf/task.h takes, behind DIRECT_ -> member
+    "TASK_FILES": "task_struct.files",
+    "TASK_FSBASE": "task_struct.thread.fsbase",
+    "TASK_STACK": "task_struct.stack",
+    "FILES_FDT": "files_struct.fdt",
+    "FDTABLE_MAX_FDS": "fdtable.max_fds",
+    "FDTABLE_FD": "fdtable.fd",
+}
+DIRECT_CHAINS = (
+    (("task_struct.files", "files_struct.fdt", "fdtable.max_fds"), 4),
+    (("task_struct.files", "files_struct.fdt", "fdtable.fd"), 8),
+    (("task_struct.thread.fsbase",), 8),
+    (("task_struct.stack",), 8),
+)
+"""How the members are reached from the running task, and their sizes in bytes."""
+
+
 def check_neighbours(offsets: dict[str, int]) -> None:
     """The programs read some members together; those must lie as every kernel has them.
 
@@ -55,7 +74,7 @@ def check_neighbours(offsets: dict[str, int]) -> None:
         "socket": max(file, sk) < 48 and file % 8 == sk % 8 == 0 and offsets["socket.type"] < 7,
         **{
             common + name: offsets[common + name] == offsets[common + "daddr"] + distance
-            for name, distance in (("rcv_saddr", 4), ("dport", 12), ("num", 14))
+            for name, distance in (("rcv_saddr", 4), ("dport", 12), ("num", 14), ("state", 18))
         },
     }
     for name, good in kept.items():
@@ -80,6 +99,8 @@ class KernelConfig:
         receives: where a receive's arguments come from: ``registers`` (saved at the
             call's entry by the kernel), ``entries`` (probes), or ``auto``: registers
             where they can be read.
+        task_reads: how the running task is read: ``direct`` (typed pointers), ``calls``
+            (bpf_probe_read_kernel), or ``auto``: direct where the kernel takes it.
     """
 
     capture: int = CAPTURE_DEFAULT
@@ -90,6 +111,7 @@ class KernelConfig:
     max_sockets: int = 65536
     max_traces: int = 65536
     receives: str = "auto"
+    task_reads: str = "auto"
 
     def __post_init__(self) -> None:
         if not 64 <= self.capture <= CAPTURE_LIMIT:
@@ -106,3 +128,24 @@ class KernelConfig:
     def cflags(self) -> list[str]:
         """Definitions for the compiler."""
         return [f"-DMAX_SOCKETS={self.max_sockets}", f"-DMAX_TRACES={self.max_traces}"]
+
+    def task_cflags(self, offsets: dict[str, int]) -> list[str]:
+        """Definitions with which bpf/task.h reads the running task directly, or none.
+
+        Raises:
+            KernelError: ``direct`` was asked for and this kernel refuses it.
+        """
+        members = {name: offsets[member] for name, member in DIRECT.items()}
+        if self.task_reads == "calls" or min(members.values()) < 0:
+            return []
+        try:
+            for chain, size in DIRECT_CHAINS:
+                tries.read_task([offsets[member] for member in chain], size)
+        except OSError as error:
+            if self.task_reads == "direct":
+                raise KernelError(
+                    f"this kernel does not let programs read the task directly: {error}",
+                    mend="leave the choice to the agent",
+                ) from None
+            return []
+        return [f"-DDIRECT_{name}={offset}" for name, offset in members.items()]

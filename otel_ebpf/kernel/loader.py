@@ -89,9 +89,9 @@ class Kernel:
                 mend=tracefs.command,
             )
         self._tracefs = tracefs.target
-        obtaining = Obtaining(bpf_dir(), config.cflags())
-        offsets = kernel_offsets(Btf.load())  # meanwhile
+        offsets = kernel_offsets(Btf.load())
         check_neighbours(offsets)
+        obtaining = Obtaining(bpf_dir(), config.cflags() + config.task_cflags(offsets))
         self.attached: list[Probe] = []
         self.absent: list[Probe] = []
         self.registers = False

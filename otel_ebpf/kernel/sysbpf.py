@@ -44,6 +44,21 @@ READ_KERNEL = bytes.fromhex(
 """A program that reads kernel memory. It is loaded to see whether it may be, never run."""
 
 
+def read_task_program(offsets: Sequence[int], size: int) -> bytes:
+    """r0 = bpf_get_current_task_btf(), then r0 = *(r0 + offset) for each, while it is not 0.
+
+    ``size``: bytes of the last one, 4 or 8; the others are pointers.
+    """
+    call = bytes.fromhex("850000009e000000")
+    steps = []
+    for number, offset in enumerate(offsets):
+        last = number == len(offsets) - 1
+        steps.append(struct.pack("<BBhi", 0x61 if last and size == 4 else 0x79, 0, offset, 0))
+        if not last:  # if r0 == 0: leave
+            steps.append(struct.pack("<BBhi", 0x15, 0x00, 2 * (len(offsets) - number) - 3, 0))
+    return call + b"".join(steps) + RETURN_ONE
+
+
 def supported_machine() -> bool:
     """Whether this machine's system call numbers are known."""
     return platform.machine() in _NUMBERS

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -33,6 +33,16 @@ def load(kind: int, instructions: bytes = sysbpf.RETURN_ONE) -> None:
 def read_kernel_memory() -> None:
     """bpf_probe_read_kernel; lockdown=confidentiality refuses it."""
     load(sysbpf.TRACEPOINT, sysbpf.READ_KERNEL)
+
+
+def read_task(offsets: Sequence[int], size: int) -> None:
+    """Follows pointers from the running task without bpf_probe_read_kernel (5.11).
+
+    Args:
+        offsets: bytes, of one member after the other.
+        size: bytes of the last one, 4 or 8.
+    """
+    load(sysbpf.TRACEPOINT, sysbpf.read_task_program(offsets, size))
 
 
 def attach_raw_tracepoint(name: str) -> None:

@@ -21,10 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:not a bytes:DeprecationWarning"))
 
 
-@pytest.fixture(scope="session", params=["auto", "entries"])
+@pytest.fixture(scope="session", params=[("auto", "auto"), ("entries", "calls")])
 def attached(request: pytest.FixtureRequest) -> Iterator[Tracer]:
-    """Both ways to see a receive: the one that this kernel allows, and the one that all do."""
-    with Tracer(KernelConfig(filter_processes=True, receives=request.param)) as tracer:
+    """Both ways to a call's arguments and to the running task: the ones that this kernel
+    allows, and the ones that all do."""
+    receives, reads = request.param
+    config = KernelConfig(filter_processes=True, receives=receives, task_reads=reads)
+    with Tracer(config) as tracer:
         yield tracer
 
 

@@ -1,0 +1,89 @@
+/* The running task's members. Where the kernel takes typed pointers (5.11) they are read
+ * like memory of one's own; the loader tries that, and gives the offsets as definitions.
+ * Elsewhere each takes a call, with the offsets of __members_offset. */
+#ifndef OTEL_EBPF_TASK_H
+#define OTEL_EBPF_TASK_H
+
+#include "maps.h"
+
+/* Addresses travel as numbers: BCC follows pointers to rewrite their uses, and takes
+ * seconds to follow these. */
+INLINE long read_kernel(void *to, u32 size, u64 from)
+{
+	return bpf_probe_read_kernel(to, size, (void *)from);
+}
+
+INLINE long read_user(void *to, u32 size, u64 from)
+{
+	return bpf_probe_read_user(to, size, (void *)from);
+}
+
+#define READ_KERNEL(dst, base, offset) read_kernel(&(dst), sizeof(dst), (base) + (offset))
+#define READ_USER(dst, base, offset) read_user(&(dst), sizeof(dst), (base) + (offset))
+
+#ifdef DIRECT_TASK_FILES
+
+static u64 (*current_task_typed)(void) = (void *)158; /* bpf_get_current_task_btf */
+
+#define DIRECT(type, base, offset) (*(volatile type *)((base) + (offset)))
+
+/* Array of the process's open files, and its length; 0 when there is none. */
+INLINE u64 open_files(struct member_fields_offset *o, u32 *room)
+{
+	u64 task = current_task_typed();
+	u64 files = DIRECT(u64, task, DIRECT_TASK_FILES), fdt;
+
+	if (!files)
+		return 0;
+	fdt = DIRECT(u64, files, DIRECT_FILES_FDT);
+	if (!fdt)
+		return 0;
+	*room = DIRECT(u32, fdt, DIRECT_FDTABLE_MAX_FDS);
+	return DIRECT(u64, fdt, DIRECT_FDTABLE_FD);
+}
+
+INLINE u64 thread_pointer(struct member_fields_offset *o)
+{
+	return DIRECT(u64, current_task_typed(), DIRECT_TASK_FSBASE);
+}
+
+INLINE u64 kernel_stack(struct member_fields_offset *o)
+{
+	return DIRECT(u64, current_task_typed(), DIRECT_TASK_STACK);
+}
+
+#else
+
+INLINE u64 open_files(struct member_fields_offset *o, u32 *room)
+{
+	u64 task = bpf_get_current_task(), files = 0, fdt = 0;
+	u64 table[2] = {}; /* struct fdtable: max_fds, then fd; the loader checks that */
+
+	READ_KERNEL(files, task, o->task_files);
+	if (!files)
+		return 0;
+	READ_KERNEL(fdt, files, o->files_fdt);
+	READ_KERNEL(table, fdt, o->fdtable_max_fds);
+	*room = table[0];
+	return table[1];
+}
+
+INLINE u64 thread_pointer(struct member_fields_offset *o)
+{
+	u64 task = bpf_get_current_task(), base = 0;
+
+	READ_KERNEL(base, task, o->task_fsbase);
+	return base;
+}
+
+INLINE u64 kernel_stack(struct member_fields_offset *o)
+{
+	u64 task = bpf_get_current_task(), stack = 0;
+
+	if (o->task_stack >= 0)
+		READ_KERNEL(stack, task, o->task_stack);
+	return stack;
+}
+
+#endif
+#endif
