@@ -94,11 +94,15 @@ INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 }
 
 /* What the run begins, at its start or while that was not clear. op->head has n bytes. */
-INLINE u8 judge(struct op_t *op, struct socket_state_t *st, u32 n)
+INLINE u8 judge(struct op_t *op, struct socket_state_t *st, u32 n, u32 had, u8 *found)
 {
 	u8 begins, protocol = 0;
 
-	begins = infer(op->rec.tgid, op->head, n, &protocol);
+	begins = infer(op->rec.tgid, op->head, n, had, op->count, st->protocol, &protocol);
+	if (protocol == PROTOCOL_HTTP2) {
+		*found = protocol_on(protocol) ? protocol : 0;
+		return *found ? begins : BEGINS_NOTHING;
+	}
 	if (begins == BEGINS_MAYBE && n < INFER_BYTES) {
 		__builtin_memcpy(st->before, op->head, INFER_BYTES);
 		st->before_len = n;
@@ -323,6 +327,8 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 	return true;
 }
 
+#include "http2.h"
+
 /* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
 INLINE int run_data(void *ctx)
 {
@@ -342,6 +348,10 @@ INLINE int run_data(void *ctx)
 		return 0;
 	}
 	find_unit(o, op);
+	if (st->protocol == PROTOCOL_HTTP2) {
+		http2_segment(ctx, o, op, st, false, 0);
+		return 0;
+	}
 	bool start = st->direction != r->direction;
 	u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
 	bool unclear = op->buf && (start || had);
@@ -374,7 +384,17 @@ INLINE int run_data(void *ctx)
 	}
 	if (unclear) {
 		/* A length-only start (sendfile) begins nothing that can be judged. */
-		begins = judge(op, st, n);
+		u8 found = 0;
+		begins = judge(op, st, n, had, &found);
+		if (found == PROTOCOL_HTTP2) {
+			bool preface = begins == BEGINS_REQUEST;
+			if (op->at_entry) { /* judged again at its exit */
+				take_back(st);
+				st->sent.generation = 0;
+			}
+			http2_segment(ctx, o, op, st, !preface, preface ? HTTP2_PREFACE - had : 0);
+			return 0;
+		}
 		if (begins != BEGINS_MAYBE)
 			begin_message(op, st, begins);
 	}

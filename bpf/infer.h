@@ -1,4 +1,5 @@
-/* Protocol inference from the first bytes of a run. One function a protocol. */
+/* Protocol inference from the first bytes of a run. One function a protocol; HTTP/2's is in
+ * infer_http2.h. */
 #ifndef OTEL_EBPF_INFER_H
 #define OTEL_EBPF_INFER_H
 
@@ -9,6 +10,8 @@
 
 #define W2(a, b) ((u32)(u8)(a) | (u32)(u8)(b) << 8)
 #define W4(a, b, c, d) (W2(a, b) | W2(c, d) << 16)
+
+#include "infer_http2.h"
 
 /* p holds n valid bytes, zeros behind them; INFER_BYTES in all. */
 INLINE u8 infer_http1(const u8 *p, u32 n)
@@ -97,21 +100,38 @@ INLINE bool protocol_on(u32 protocol)
 	return on && *on;
 }
 
-/* Tries what this process spoke last, then the others. Sets *protocol. */
-INLINE u8 infer(u32 tgid, const u8 *p, u32 n, u8 *protocol)
+INLINE void spoken(u32 tgid, u8 protocol)
 {
 	int slot = tgid & 4095;
 	struct proto_infer_cache_t *cache = __proto_infer_cache_map.lookup(&slot);
-	u8 begins = BEGINS_NOTHING;
 
-	/* One protocol so far: the cache's guess and the list are the same. */
-	begins = infer_http1(p, n);
+	if (cache && (cache->tgid != tgid || cache->protocol != protocol)) {
+		cache->tgid = tgid;
+		cache->protocol = protocol;
+	}
+}
+
+/* Tries the protocols in turn. Sets *protocol. `had`: of the n bytes, those of segments
+ * before this one; `count`: bytes of this one; `known`: what the socket speaks so far. */
+INLINE u8 infer(u32 tgid, const u8 *p, u32 n, u32 had, u64 count, u8 known, u8 *protocol)
+{
+	u8 begins = infer_http1(p, n);
+
 	if (begins != BEGINS_NOTHING && begins != BEGINS_MAYBE) {
 		*protocol = PROTOCOL_HTTP1;
-		if (cache && (cache->tgid != tgid || cache->protocol != PROTOCOL_HTTP1)) {
-			cache->tgid = tgid;
-			cache->protocol = PROTOCOL_HTTP1;
+		spoken(tgid, PROTOCOL_HTTP1);
+		return begins;
+	}
+	if (n >= 4) {
+		u8 http2 = infer_http2(p, n, had, count);
+		/* A guess is for sockets of which nothing is known. */
+		if (http2 == BEGINS_REQUEST || (http2 == BEGINS_FRAMES && !known)) {
+			*protocol = PROTOCOL_HTTP2;
+			spoken(tgid, PROTOCOL_HTTP2);
+			return http2;
 		}
+		if (http2 == BEGINS_MAYBE)
+			return http2;
 	}
 	return begins;
 }

@@ -50,6 +50,8 @@ BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
+BPF_TABLE("lru_hash", u64, struct http2_conn_t, http2_conn_map, 16384);
+BPF_PERCPU_ARRAY(http2_buf, struct http2_walk_t, 1);
 BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
 BPF_PERCPU_ARRAY(go_stack_buf, struct go_stack_t, 1);
 
@@ -62,7 +64,8 @@ enum prog {
 	PROG_EXIT_RECEIVE = 5,
 	PROG_SWEEP = 6,
 	PROG_TAIL = 7,
-	PROG_GO_STACK = 8
+	PROG_GO_STACK = 8,
+	PROG_HTTP2 = 9
 };
 
 INLINE struct member_fields_offset *offsets(void)

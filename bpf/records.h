@@ -46,7 +46,8 @@ enum begins {
 	BEGINS_REQUEST = 1,
 	BEGINS_RESPONSE = 2,
 	BEGINS_INTERIM = 3, /* HTTP 1xx */
-	BEGINS_MAYBE = 4    /* too few bytes to tell */
+	BEGINS_MAYBE = 4,   /* too few bytes to tell */
+	BEGINS_FRAMES = 5   /* nothing by itself; its payload is as bpf/http2.h tells */
 };
 
 /* How parent_uid was found; docs/correlation.md explains each. */

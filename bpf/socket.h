@@ -212,7 +212,7 @@ INLINE void trace_delete(u64 key, u64 socket_id)
 	struct trace_info_t *t = __trace_map.lookup(&key);
 
 	/* An event loop's entry outlives one of its sockets. */
-	if (t && t->socket_id == socket_id && t->open == 0) {
+	if (t && t->socket_id == socket_id && t->open == 0 && !(t->loop & LOOP_STREAMS)) {
 		__trace_map.delete(&key);
 		go_birth_map.delete(&key);
 		count(STAT_TRACES_CLOSED);

@@ -46,6 +46,11 @@ int prog_output(void *ctx)
 	return run_output(ctx);
 }
 
+int prog_http2(void *ctx)
+{
+	return run_http2(ctx);
+}
+
 /* The agent's own send: remember the connection, so that its peer's view is left alone. */
 INLINE void note_self(struct member_fields_offset *o, s32 fd)
 {

@@ -118,7 +118,7 @@ INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 	t->open += 1;
 	if (t->open > 1) {
 		t->ambiguous = 1;
-		t->loop = 1;
+		t->loop |= LOOP_SEVERAL;
 	}
 	t->uid = st->uid;
 	t->socket_id = st->socket_id;
@@ -208,8 +208,9 @@ INLINE void find_parent(struct op_t *op)
 	} else {
 		struct trace_info_t *t = __trace_map.lookup(&unit);
 		if (t) {
-			rule = t->ambiguous ? RULE_AMBIGUOUS : t->loop ? RULE_SOLE : RULE_THREAD;
-			r->parent_uid = t->ambiguous ? 0 : t->uid;
+			bool unclear = t->ambiguous || (t->loop & LOOP_STREAMS);
+			rule = unclear ? RULE_AMBIGUOUS : t->loop ? RULE_SOLE : RULE_THREAD;
+			r->parent_uid = unclear ? 0 : t->uid;
 			responded = t->responded;
 		}
 	}

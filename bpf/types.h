@@ -121,6 +121,48 @@ struct socket_info_t {
 	u64 ts;
 };
 
+/* One direction of an HTTP/2 connection: where its frames are. */
+struct http2_half_t {
+	u32 left;    /* bytes of the current frame's payload that are still to come */
+	u32 serial;  /* records made so far */
+	u8 sync;     /* the next byte's place among the frames is known */
+	u8 got;      /* bytes of the next frame's header, in `head` */
+	u8 keep;     /* the current frame's payload goes into records */
+	u8 ends;     /* the current frame is the last of its stream */
+	u8 untold;   /* HTTP2_LOST, HTTP2_BEGINS: for the next record to tell */
+	u8 strays;   /* segments without a frame */
+	u8 pad[2];
+	u8 head[16];
+};
+
+/* What is kept of an HTTP/2 connection beside its socket_state_t. */
+struct http2_conn_t {
+	u64 socket_id;
+	struct http2_half_t halves[2]; /* by direction */
+};
+
+/* A segment of HTTP/2 while it is gone through. */
+struct http2_walk_t {
+	u64 at;   /* where the next byte is */
+	u64 room; /* bytes in its buffer from there on */
+	u64 rest; /* bytes of the segment still to go through */
+	u32 next; /* buffer after this one */
+	u32 out;  /* payload bytes for the record */
+	u16 mid;  /* of them, how many belong to a frame that an earlier record began */
+	u16 frames;
+	u16 round;
+	u8 inside; /* of such a frame */
+	u8 tell;   /* there is a record even without payload */
+	u8 lost;
+	u8 stop;
+	u8 full;
+	u8 trial; /* the protocol is a guess */
+	u8 block; /* a header block comes next: 1, or 2 behind a priority */
+	u8 pad[7];
+	u8 head[32];
+	struct http2_conn_t fresh;
+};
+
 /* One socket, however many descriptors or processes share it. Key: struct sock *. */
 struct socket_state_t {
 	u64 socket_id;
@@ -157,6 +199,9 @@ struct socket_state_t {
 	u8 peer_addr[16];
 };
 
+#define LOOP_SEVERAL 1
+#define LOOP_STREAMS 2 /* it reads streams of HTTP/2, of which none is carried */
+
 /* What a unit (thread or goroutine) carries. */
 struct trace_info_t {
 	u64 uid;
@@ -165,7 +210,7 @@ struct trace_info_t {
 	u64 goid;
 	u32 open;      /* requests it has read whose response has not begun */
 	u8 ambiguous;  /* more than one was open; until none is */
-	u8 loop;       /* this was so at some time */
+	u8 loop;       /* LOOP_SEVERAL: this was so at some time; LOOP_STREAMS */
 	u8 responded;  /* uid's response has begun */
 	u8 inherited;  /* taken over from an ancestor */
 };

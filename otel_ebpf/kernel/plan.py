@@ -57,6 +57,7 @@ TAIL_PROGRAMS = (
     "prog_sweep",
     "prog_tail",
     "prog_go_stack",
+    "prog_http2",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
