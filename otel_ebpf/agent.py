@@ -31,6 +31,7 @@ from otel_ebpf.export.sampling import TraceSampler
 from otel_ebpf.kernel.ageing import Ageing
 from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.loader import Kernel
+from otel_ebpf.kernel.obtain import Preparation
 from otel_ebpf.launch import Launched
 from otel_ebpf.ledger import ledger_lines
 from otel_ebpf.metadata.process import Process
@@ -59,6 +60,7 @@ class AgentConfig:
 
     Attributes:
         kernel: settings of the kernel half.
+        preparation: of the kernel half, where it was begun already.
         pids: processes chosen by number; globs: by executable.
         output: as :func:`otel_ebpf.export.factory.make_exporter` takes it.
         record: capture file to write instead of exporting, or "".
@@ -66,6 +68,7 @@ class AgentConfig:
     """
 
     kernel: KernelConfig
+    preparation: Preparation | None = None
     pids: list[int] = field(default_factory=list)
     globs: list[str] = field(default_factory=list)
     output: str = "auto"
@@ -125,7 +128,7 @@ class Agent:
         # Reading the running programs takes as long as compiling, and can go on meanwhile.
         looking = threading.Thread(target=lambda: images.extend(self._targets.prepare()))
         looking.start()
-        kernel = Kernel(self._config.kernel)
+        kernel = Kernel(self._config.kernel, self._config.preparation)
         launched: Launched | None = None
         try:
             if self._config.command:

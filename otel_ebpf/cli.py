@@ -7,6 +7,7 @@ cannot do it, 4 a capture cannot be read or written.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import logging
 import os
@@ -72,9 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _agent(arguments: argparse.Namespace) -> int:
     # Loaded here: `doctor` and `replay` must work where these cannot.
-    from otel_ebpf.agent import Agent, AgentConfig
     from otel_ebpf.kernel.config import CAPTURE_DEFAULT, KernelConfig
-    from otel_ebpf.kernel.features import blocking, survey
+    from otel_ebpf.kernel.obtain import Preparation
     from otel_ebpf.selection import chosen_globs, chosen_pids, chosen_ports
 
     env = os.environ
@@ -95,18 +95,25 @@ def _agent(arguments: argparse.Namespace) -> int:
         ports=ports,
     )
     if os.geteuid() != 0:
+        from otel_ebpf.kernel.features import blocking, survey
+
         problem = blocking(survey())
         if problem is not None:
             raise problem
-    config = AgentConfig(
-        kernel=kernel,
-        pids=pids,
-        globs=globs,
-        output=getattr(arguments, "output", "auto"),
-        record=arguments.file if arguments.command == "record" else "",
-        command=program,
-    )
-    return Agent(config, env, sys.stdout, sys.stderr).run()
+    # What must be compiled is, in another process, while this one loads its own modules.
+    with contextlib.closing(Preparation(kernel)) as preparation:
+        from otel_ebpf.agent import Agent, AgentConfig
+
+        config = AgentConfig(
+            kernel=kernel,
+            preparation=preparation,
+            pids=pids,
+            globs=globs,
+            output=getattr(arguments, "output", "auto"),
+            record=arguments.file if arguments.command == "record" else "",
+            command=program,
+        )
+        return Agent(config, env, sys.stdout, sys.stderr).run()
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from otel_ebpf.errors import KernelError
 from otel_ebpf.kernel.compiled import Compiled
@@ -23,34 +24,42 @@ main()
 """
 _SECONDS = 300
 """A compilation takes one or two; ten on a slow machine that does other things."""
+_SAID = 2000
+"""Characters shown of what the compiler says."""
 _MEND = "reinstall otel-ebpf; if it stays, report it with `otel-ebpf doctor`"
 
 
 class Compilation:
     """A compilation that goes on in a child process. ``result`` waits for it.
 
+    Request, answer and complaints are files in memory: the child never waits for a reader.
+
     Args:
         text: one flattened source.
         cflags: the compiler's flags.
-        shim: folder that serves as BCC_KERNEL_SOURCE where the environment names none.
+        env: the child's environment; BCC_KERNEL_SOURCE names the headers.
 
     Raises:
         KernelError: the child cannot be started.
     """
 
-    def __init__(self, text: str, cflags: Sequence[str], shim: Path) -> None:
-        self._request = json.dumps({"text": text, "cflags": list(cflags)}).encode()
+    def __init__(self, text: str, cflags: Sequence[str], env: Mapping[str, str]) -> None:
         path = [entry or os.getcwd() for entry in sys.path]
         path += [str(_PACKAGE)] if str(_PACKAGE) not in path else []
+        self._files = [_in_memory("request"), _in_memory("answer"), _in_memory("complaints")]
+        request, answer, complaints = self._files
+        request.write(json.dumps({"text": text, "cflags": list(cflags)}).encode())
+        request.seek(0)
         try:
-            self._child = subprocess.Popen(
+            self._child: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-S", "-c", _BOOT, json.dumps(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={"BCC_KERNEL_SOURCE": str(shim), **os.environ},
+                stdin=request,
+                stdout=answer,
+                stderr=complaints,
+                env=env,
             )
         except OSError as error:
+            self._close_files()
             raise KernelError(
                 f"the compiling process does not start: {error.strerror or error}",
                 where=sys.executable,
@@ -58,34 +67,54 @@ class Compilation:
             ) from None
 
     def result(self) -> Compiled:
-        """What it made.
+        """What it made. May be asked once.
 
         Raises:
             KernelError: BCC is missing, or refused the sources; with what it said.
         """
-        with self._child:
-            try:
-                out, err = self._child.communicate(self._request, timeout=_SECONDS)
-            except BaseException as error:
-                self._child.kill()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-                raise KernelError(
-                    f"the BPF programs were not compiled within {_SECONDS} s", mend=_MEND
-                ) from None
-        said = err.decode(errors="replace").strip()
-        head, newline, body = out.partition(b"\n")
-        if self._child.returncode or not newline:
+        try:
+            status = self._child.wait(_SECONDS)
+            _, answer, complaints = self._files
+            answer.seek(0)
+            complaints.seek(0)
+            said = complaints.read().decode(errors="replace").strip()[-_SAID:]
+            return _result(status, answer.read(), said)
+        except subprocess.TimeoutExpired:
             raise KernelError(
-                f"the compiling process {_end(self._child.returncode)}\n{said[-2000:]}".rstrip(),
-                where="bpf/main.c",
-                mend=_MEND,
-            )
-        fields = json.loads(head)
-        if fields:
-            what = f"{fields['what']}\n{said[-2000:]}".rstrip()
-            raise KernelError(what, where=fields["where"], mend=fields["mend"])
-        return Compiled.decode(body)
+                f"the BPF programs were not compiled within {_SECONDS} s", mend=_MEND
+            ) from None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the child, if it has not ended."""
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        for file in self._files:
+            file.close()
+
+
+def _result(status: int, answer: bytes, said: str) -> Compiled:
+    head, newline, body = answer.partition(b"\n")
+    if status or not newline:
+        raise KernelError(
+            f"the compiling process {_end(status)}\n{said}".rstrip(),
+            where="bpf/main.c",
+            mend=_MEND,
+        )
+    error: dict[str, Any] = json.loads(head)
+    if error:
+        what = f"{error['what']}\n{said}".rstrip()
+        raise KernelError(what, where=error["where"], mend=error["mend"])
+    return Compiled.decode(body)
+
+
+def _in_memory(name: str) -> IO[bytes]:
+    return open(os.memfd_create(f"otel-ebpf-{name}", os.MFD_CLOEXEC), "w+b")
 
 
 def _end(status: int) -> str:

@@ -12,13 +12,10 @@ from typing import Any
 from otel_ebpf.errors import KernelError
 from otel_ebpf.kernel import sysbpf, tries
 from otel_ebpf.kernel.attachments import Attachments
-from otel_ebpf.kernel.btf import Btf
 from otel_ebpf.kernel.compiled import MapDefinition
-from otel_ebpf.kernel.config import MEMBERS, KernelConfig, check_neighbours
+from otel_ebpf.kernel.config import MEMBERS, KernelConfig
 from otel_ebpf.kernel.mounts import ensure_bpffs, ensure_tracefs
-from otel_ebpf.kernel.obtain import Obtaining
-from otel_ebpf.kernel.offsets import kernel_offsets
-from otel_ebpf.kernel.paths import bpf_dir
+from otel_ebpf.kernel.obtain import Preparation
 from otel_ebpf.kernel.perf_reader import PerfReader
 from otel_ebpf.kernel.plan import (
     RAW_TRACEPOINT,
@@ -72,14 +69,16 @@ class Kernel:
 
     Args:
         config: settings; see :class:`KernelConfig`.
+        preparation: where it was begun earlier.
 
     Raises:
         KernelError: a precondition is missing, the compiler or the verifier refused;
             the message names the file, the line or the program, and the mend.
     """
 
-    def __init__(self, config: KernelConfig) -> None:
+    def __init__(self, config: KernelConfig, preparation: Preparation | None = None) -> None:
         self.config = config
+        preparation = preparation or Preparation(config)
         tracefs = ensure_tracefs()
         ensure_bpffs()  # nothing here needs it; whoever looks at the programs does
         if not tracefs.present:
@@ -89,16 +88,13 @@ class Kernel:
                 mend=tracefs.command,
             )
         self._tracefs = tracefs.target
-        offsets = kernel_offsets(Btf.load())
-        check_neighbours(offsets)
-        obtaining = Obtaining(bpf_dir(), config.cflags() + config.task_cflags(offsets))
         self.attached: list[Probe] = []
         self.absent: list[Probe] = []
         self.registers = False
         self._uprobe_jumps = False
         self._tables: dict[str, Table] = {}
         self._held = contextlib.ExitStack()  # let go of in the opposite order
-        compiled = obtaining.result()
+        offsets, compiled = preparation.finish()
         with self._held:
             self._create_maps(compiled.maps)
             self._reader = PerfReader()

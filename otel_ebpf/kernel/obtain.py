@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from otel_ebpf import __version__
+from otel_ebpf.errors import KernelError
+from otel_ebpf.kernel.btf import Btf
+from otel_ebpf.kernel.cache import ProgramCache, cache_key, folders
 from otel_ebpf.kernel.compiled import Compiled
 from otel_ebpf.kernel.compiler import Compilation
+from otel_ebpf.kernel.config import KernelConfig, check_neighbours
+from otel_ebpf.kernel.offsets import kernel_offsets
+from otel_ebpf.kernel.paths import bpf_dir
 from otel_ebpf.kernel.source import flatten
 
 # Debug information is a third of the compile time, and nothing reads it.
@@ -16,22 +25,79 @@ FLAGS = (
     "-Wno-macro-redefined",
     "-Wno-unknown-attributes",
 )
+_HEADERS = "BCC_KERNEL_SOURCE"
+
+
+class Preparation:
+    """What a kernel half needs before it can be loaded; made as early as may be.
+
+    It begins at once. Errors are kept for ``finish``, so that those of what a user typed
+    can come first.
+    """
+
+    def __init__(self, config: KernelConfig) -> None:
+        self._error: KernelError | None = None
+        self._offsets: dict[str, int] = {}
+        self._programs: Obtaining | None = None
+        try:
+            self._offsets = kernel_offsets(Btf.load())
+            check_neighbours(self._offsets)
+            flags = config.cflags() + config.task_cflags(self._offsets)
+            self._programs = Obtaining(bpf_dir(), flags)
+        except KernelError as error:
+            self._error = error
+
+    def finish(self) -> tuple[dict[str, int], Compiled]:
+        """Offsets of the kernel's structures, and the programs.
+
+        Raises:
+            KernelError: no type information, no BCC, or sources that do not compile.
+        """
+        if self._programs is None:
+            raise self._error or KernelError("the programs were asked for twice")
+        programs, self._programs = self._programs, None
+        return self._offsets, programs.result()
+
+    def close(self) -> None:
+        """Ends what goes on, when it is not wanted any more."""
+        if self._programs is not None:
+            self._programs.close()
+            self._programs = None
 
 
 class Obtaining:
-    """Begins at once; ``result`` waits.
+    """Begins at once, in a child process where something is to be compiled; ``result`` waits.
 
     Args:
         sources: the folder of BPF sources.
         cflags: definitions for the compiler.
+        env: the environment.
+
+    Attributes:
+        cached: whether they were kept from an earlier start.
 
     Raises:
         KernelError: the sources cannot be read.
     """
 
-    def __init__(self, sources: Path, cflags: Sequence[str]) -> None:
-        text = flatten(sources, "main.c")
-        self._compilation = Compilation(text, [*FLAGS, *cflags], sources / "shim")
+    def __init__(
+        self, sources: Path, cflags: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> None:
+        env = os.environ if env is None else env
+        text, shim = flatten(sources, "main.c"), sources / "shim"
+        flags = [*FLAGS, *cflags]
+        self._cache: ProgramCache | None = None
+        self._compiled: Compiled | None = None
+        self._compilation: Compilation | None = None
+        if _HEADERS not in env:  # headers of somebody else's may change without a trace
+            self._cache, _ = ProgramCache.open(folders(env, os.geteuid()))
+        if self._cache is not None:
+            self._key = cache_key(_parts(text, flags, shim))
+            self._compiled = self._cache.load(self._key)
+        self.cached = self._compiled is not None
+        if self._compiled is None:
+            headers = env.get(_HEADERS, str(shim))
+            self._compilation = Compilation(text, flags, {**env, _HEADERS: headers})
 
     def result(self) -> Compiled:
         """The programs.
@@ -39,4 +105,32 @@ class Obtaining:
         Raises:
             KernelError: BCC is missing, or refused the sources.
         """
-        return self._compilation.result()
+        try:
+            if self._compilation is not None:
+                self._compiled = self._compilation.result()
+                self._compilation = None
+                if self._cache is not None:
+                    self._cache.store(self._key, self._compiled)
+        finally:
+            self.close()
+        assert self._compiled is not None
+        return self._compiled
+
+    def close(self) -> None:
+        """Ends what goes on; for one whose result is not wanted any more."""
+        if self._compilation is not None:
+            self._compilation.close()
+            self._compilation = None
+        if self._cache is not None:
+            self._cache.close()
+            self._cache = None
+
+
+def _parts(text: str, flags: Sequence[str], shim: Path) -> list[bytes]:
+    """All that the result depends on and that can be known without the compiler."""
+    parts = [__version__, platform.machine(), platform.release(), text, *flags]
+    found = [part.encode() for part in parts]
+    # The kernel's release: BCC asks it which helpers there are.
+    for header in sorted(shim.rglob("*.h")):
+        found += [header.relative_to(shim).as_posix().encode(), header.read_bytes()]
+    return found

@@ -18,7 +18,7 @@ import pytest
 
 from otel_ebpf.errors import KernelError
 from otel_ebpf.events import layout
-from otel_ebpf.kernel import loader
+from otel_ebpf.kernel import loader, obtain
 from otel_ebpf.kernel.config import MEMBERS, KernelConfig
 from otel_ebpf.kernel.paths import bpf_dir
 from tests.kernel.tracer import Tracer
@@ -184,7 +184,7 @@ def test_a_compile_error_names_the_file_and_the_line(
     at = next(i for i, line in enumerate(text) if line.startswith("INLINE bool protocol_on"))
     text.insert(at, "this is no C;")
     (copy / "infer.h").write_text("\n".join(text))
-    monkeypatch.setattr(loader, "bpf_dir", lambda: copy)
+    monkeypatch.setattr(obtain, "bpf_dir", lambda: copy)
     with pytest.raises(KernelError, match=rf"infer\.h:{at + 1}:"):
         loader.Kernel(KernelConfig())
 
