@@ -21,6 +21,16 @@ as_root() {
     fi
 }
 
+# try_again COMMAND...: up to three times, for what the network may spoil; 10 s in between.
+try_again() {
+    local left
+    for left in 2 1 0; do
+        "$@" && return 0
+        [ "$left" = 0 ] || { say "trying again: $1"; sleep 10; }
+    done
+    return 1
+}
+
 # need_packages PACKAGE...: install those that are missing; say which and why it cannot be done.
 need_packages() {
     local missing=() package
@@ -38,12 +48,15 @@ need_packages() {
     fi
     say "installing ${missing[*]} (apt-get)"
     # A fresh machine has no package lists, an old one may have stale ones: refresh only then.
-    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y
-        --no-install-recommends "${missing[@]}")
+    # Another installation may be running, and a mirror may fail for a moment.
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
+        -o Acquire::Retries=3)
+    local install=("${apt[@]}" install -y --no-install-recommends "${missing[@]}")
     local log
     log=$(mktemp)
     as_root "${install[@]}" >"$log" 2>&1 </dev/null ||
-        { as_root apt-get update -qq && as_root "${install[@]}"; } >"$log" 2>&1 </dev/null || {
+        { as_root "${apt[@]}" update && as_root "${install[@]}"; } >"$log" 2>&1 </dev/null ||
+        { sleep 10 && as_root "${apt[@]}" update && as_root "${install[@]}"; } >"$log" 2>&1 </dev/null || {
         tail -n 20 "$log" >&2
         rm -f "$log"
         die "apt-get could not install ${missing[*]}" \
