@@ -19,7 +19,7 @@ from otel_ebpf.errors import OtelEbpfError
 
 _log = logging.getLogger(__name__)
 
-# member of struct proc_info_t -> name in go_offsets.FIELDS
+# member of struct proc_info_t -> name in go_fields.FIELDS
 _RUNTIME = {
     "g_goid": "runtime.g.goid",
     "p_goidcache": "runtime.p.goidcache",

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,13 +20,35 @@ def go_command() -> str | None:
     return found or (str(usual) if usual.exists() else None)
 
 
+OLD_GO = {"go1.15": "1.15", "go1.19": "1.19"}
+"""Toolchains older than the module proxy's; Debian's archive has these."""
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _command(toolchain: str) -> str:
+    if toolchain in OLD_GO:
+        script = _ROOT / "scripts" / "old-go"
+        asked = subprocess.run([script, OLD_GO[toolchain]], capture_output=True, text=True)
+        if asked.returncode:
+            raise RuntimeError(f"Go {OLD_GO[toolchain]}: {asked.stderr.strip()}")
+        return f"{asked.stdout.strip()}/go"
+    go = go_command()
+    if go is None:
+        raise RuntimeError("no go command: install Go, or put it on PATH")
+    return go
+
+
 def cache_dir() -> Path:
     """Where built programs are kept: ``OTEL_EBPF_TEST_CACHE``, else the user's cache."""
     base = os.environ.get("OTEL_EBPF_TEST_CACHE") or os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "otel-ebpf-tests" / "go"
 
 
-def _environment(toolchain: str, env: Mapping[str, str]) -> dict[str, str]:
+def _environment(go: str, toolchain: str, env: Mapping[str, str]) -> dict[str, str]:
+    if toolchain in OLD_GO:
+        # Its settings file may name flags that it does not know; nothing is taken from there.
+        old = {"GOFLAGS": "-mod=mod", "GOENV": "off", "GOROOT": str(Path(go).parent.parent)}
+        return {**os.environ, **old, "CGO_ENABLED": "0", **env}
     return {
         **os.environ,
         "GOFLAGS": "-mod=mod -buildvcs=false",
@@ -35,13 +58,21 @@ def _environment(toolchain: str, env: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _key(source: Path, version: str, flags: tuple[str, ...], env: Mapping[str, str]) -> str:
+def _key(
+    source: Path,
+    version: str,
+    flags: tuple[str, ...],
+    env: Mapping[str, str],
+    requires: Mapping[str, str],
+) -> str:
     digest = hashlib.sha256()
     for file in sorted(p for p in source.rglob("*") if p.is_file()):
         body = file.read_bytes()
         digest.update(f"{file.relative_to(source)}\0{len(body)}\0".encode())
         digest.update(body)
     digest.update(repr((version, flags, sorted(env.items()))).encode())
+    if requires:
+        digest.update(repr(sorted(requires.items())).encode())
     return digest.hexdigest()[:16]
 
 
@@ -51,29 +82,30 @@ def build_go(
     toolchain: str = "local",
     flags: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
+    requires: Mapping[str, str] | None = None,
 ) -> Path:
     """Build the main package in ``source_dir`` and return the program's path.
 
-    ``toolchain`` is a GOTOOLCHAIN value (``local``, ``go1.21.13``); ``flags`` go to
-    ``go build``; ``env`` is laid over the environment (cgo is off unless it says
-    ``CGO_ENABLED=1``). Safe to call from several processes at once. Raises
+    ``toolchain`` is a GOTOOLCHAIN value (``local``, ``go1.21.13``), or ``go1.15`` or
+    ``go1.19``, which come from Debian's archive; ``flags`` go to ``go build``; ``env`` is
+    laid over the environment (cgo is off unless it says ``CGO_ENABLED=1``). With
+    ``requires`` (module path -> version) a copy of the sources is built with a go.mod that
+    asks for those modules. Safe to call from several processes at once. Raises
     RuntimeError with the compiler's words when the build fails.
     """
-    go = go_command()
-    if go is None:
-        raise RuntimeError("no go command: install Go, or put it on PATH")
-    extra = dict(env or {})
-    environment = _environment(toolchain, extra)
+    go = _command(toolchain)
+    extra, needed = dict(env or {}), dict(requires or {})
+    environment = _environment(go, toolchain, extra)
     asked = subprocess.run(
-        [go, "env", "GOVERSION"], capture_output=True, text=True, env=environment, cwd="/"
+        [go, "version"], capture_output=True, text=True, env=environment, cwd="/"
     )
     if asked.returncode:
         raise RuntimeError(f"go toolchain {toolchain}: {asked.stderr.strip()}")
-    version = asked.stdout.strip()
+    version = asked.stdout.split()[2]
     name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{source_dir.name}-{version}")
     directory = cache_dir()
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / f"{name}-{_key(source_dir, version, flags, extra)}"
+    target = directory / f"{name}-{_key(source_dir, version, flags, extra, needed)}"
     if target.exists():
         return target
     with open(f"{target}.lock", "w") as lock:
@@ -81,14 +113,26 @@ def build_go(
         if target.exists():
             return target
         partial = f"{target}.{os.getpid()}.tmp"
-        built = subprocess.run(
-            [go, "build", *flags, "-o", partial, "."],
-            cwd=source_dir,
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
+        with tempfile.TemporaryDirectory() as copy:
+            where = _with_modules(source_dir, Path(copy), needed) if needed else source_dir
+            built = subprocess.run(
+                [go, "build", *flags, "-o", partial, "."],
+                cwd=where,
+                capture_output=True,
+                text=True,
+                env=environment,
+            )
         if built.returncode:
             raise RuntimeError(f"go build {source_dir} ({version}): {built.stderr.strip()}")
         os.replace(partial, target)
     return target
+
+
+def _with_modules(source: Path, copy: Path, requires: Mapping[str, str]) -> Path:
+    """A copy of the sources whose go.mod asks for the modules; the tree stays as it is."""
+    for file in source.glob("*.go"):
+        shutil.copy(file, copy)
+    lines = "".join(f"\t{path} {version}\n" for path, version in requires.items())
+    text = f"module example.com/{source.name}\n\ngo 1.15\n\nrequire (\n{lines})\n"
+    (copy / "go.mod").write_text(text)
+    return copy

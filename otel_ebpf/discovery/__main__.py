@@ -12,6 +12,7 @@ import sys
 import time
 
 from otel_ebpf.discovery.go_binary import GoBinary, read_go_binary
+from otel_ebpf.discovery.go_fields import home_of
 from otel_ebpf.errors import OtelEbpfError
 
 
@@ -23,9 +24,10 @@ def _show(binary: GoBinary) -> None:
     for name, address in sorted(binary.addresses.items()):
         place = binary.symbols.get(name)
         print(f"  symbol    {address:#x} {'data' if place is None else hex(place)} {name}")
-    certain = "" if binary.offsets_certain else " (not certain)"
     for name, offset in binary.offsets.items():
-        print(f"  offset    {offset} {name} by {binary.offsets_source}{certain}")
+        print(f"  offset    {offset} {name} by {binary.sources[home_of(name)]}")
+    for name, offset in binary.guesses.items():
+        print(f"  offset    {offset} {name}, a guess to be proved")
 
 
 def main(files: list[str]) -> int:

@@ -205,12 +205,16 @@ class ElfImage:
         sections are inflated on the way, so memory stays at a few chunks whatever
         the section claims to hold. Damaged compression raises ElfError.
         """
-        section = self.sections.get(name)
+        # Before the flag there was a name: .zdebug_info holds .debug_info (Go until 1.18).
+        older = self.sections.get(f".z{name[1:]}")
+        section = self.sections.get(name, older)
         if section is None:
             return
         start, end = self.span(section)
         pieces = self._raw(start, end)
-        if section.flags & _COMPRESSED:
+        if section is older and self.data[start : start + 4] == b"ZLIB":
+            pieces = self._inflate(name, start + 12, end)
+        elif section.flags & _COMPRESSED:
             if self.data[start : start + 4] != b"\x01\0\0\0":  # ELFCOMPRESS_ZLIB
                 raise self._error(f"section {name} is compressed in an unknown way")
             pieces = self._inflate(name, start + 24, end)

@@ -11,9 +11,11 @@ from cachetools import LRUCache
 
 from otel_ebpf.discovery.elf import ElfError, ElfImage, identity
 from otel_ebpf.discovery.go_buildinfo import read_build_info
-from otel_ebpf.discovery.go_offsets import offsets_of, parse_version
+from otel_ebpf.discovery.go_fields import STD
+from otel_ebpf.discovery.go_offsets import offsets_of
 from otel_ebpf.discovery.go_symbols import GoSymbol, from_pclntab, from_symtab
 from otel_ebpf.discovery.go_tls import g_tls_offset
+from otel_ebpf.discovery.go_versions import parse_version
 
 MAX_CACHED = 512
 
@@ -75,9 +77,9 @@ class GoBinary:
         stripped: there is no ``.symtab``; functions came from pclntab.
         pie: position-independent.
         g_tls_offset: g is at *(thread pointer + this); None when it cannot be told.
-        offsets: bytes, by the names of ``go_offsets.FIELDS``.
-        offsets_source: "dwarf", "table" or "".
-        offsets_certain: False when the version is beyond what was measured.
+        offsets: bytes, by the names of ``go_fields.FIELDS``; certain ones only.
+        guesses: the nearest older layout's, to be proved on a running process before use.
+        sources: "go" or a module's path -> "dwarf" or "table".
         identity: (device, inode, mtime in ns, size) of the file read.
     """
 
@@ -95,9 +97,14 @@ class GoBinary:
     pie: bool
     g_tls_offset: int | None
     offsets: Mapping[str, int]
-    offsets_source: str
-    offsets_certain: bool
+    guesses: Mapping[str, int]
+    sources: Mapping[str, str]
     identity: tuple[int, int, int, int]
+
+    @property
+    def offsets_source(self) -> str:
+        """Where Go's own offsets came from: "dwarf", "table" or "" (nothing is known)."""
+        return self.sources.get(STD, "")
 
     @property
     def service_name(self) -> str:
@@ -126,7 +133,7 @@ def _read(image: ElfImage, key: tuple[int, int, int, int]) -> GoBinary | None:
     if info is None:
         return None
     symbols = _symbols(image)
-    offsets = offsets_of(image, info.version)
+    offsets = offsets_of(image, info.version, info.deps)
     code = {}
     for name, symbol in symbols.items():
         place = None if symbol.tls else image.file_offset(symbol.vaddr)
@@ -147,8 +154,8 @@ def _read(image: ElfImage, key: tuple[int, int, int, int]) -> GoBinary | None:
         pie=image.pie,
         g_tls_offset=g_tls_offset(image, symbols),
         offsets=offsets.values,
-        offsets_source=offsets.source,
-        offsets_certain=offsets.certain,
+        guesses=offsets.guesses,
+        sources=offsets.sources,
         identity=key,
     )
 

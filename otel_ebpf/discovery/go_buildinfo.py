@@ -63,10 +63,7 @@ def _in_place(image: ElfImage, vaddr: int) -> tuple[bytes, int]:
 
 
 def _by_pointer(image: ElfImage, vaddr: int) -> bytes:
-    header = image.word_at(vaddr)
-    if not header:
-        return b""
-    start, size = image.word_at(header), image.word_at(header + 8)
+    start, size = image.word_at(vaddr), image.word_at(vaddr + 8)  # a Go string
     if not start or not size or size > MAX_STRING:
         return b""
     return image.bytes_at(start, size)

@@ -114,10 +114,12 @@ def test_offsets_agree_with_the_programs_own_reflection() -> None:
 
 def test_the_table_agrees_with_the_local_toolchains_debugging_data() -> None:
     binary = read("plain")
-    recorded = from_table(binary.version_text)
-    if not recorded.certain:
+    recorded = from_table(binary.version_text, binary.deps)
+    if recorded.guesses:
         pytest.skip(f"{binary.version_text} is newer than the table; run scripts/gen-go-offsets")
-    assert recorded.values == binary.offsets
+    # A program links some of the types; of those that it does, the table says the same.
+    assert len(binary.offsets) > 80
+    assert {name: recorded.values.get(name) for name in binary.offsets} == binary.offsets
 
 
 class _Regs(ctypes.Structure):

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from otel_ebpf.discovery.go_offsets import (
+from otel_ebpf.discovery.go_fields import (
+    EMBEDDED_BY_POINTER,
     FIELDS,
-    from_table,
-    parse_version,
-    recorded_versions,
-    table,
+    GRPC,
+    HTTP2_BUNDLED,
+    HTTP2_INTERNAL,
+    HTTP2_MODULE,
+    STD,
+    XNET,
+    home_of,
 )
+from otel_ebpf.discovery.go_offsets import from_table
+from otel_ebpf.discovery.go_table import load
+from otel_ebpf.discovery.go_versions import module_version, parse_version
 
 
 @pytest.mark.parametrize(
@@ -32,16 +39,36 @@ def test_versions(text: str, version: tuple[int, int, int]) -> None:
     assert parse_version(text) == version
 
 
+def test_module_versions_sort_as_go_sorts_them() -> None:
+    ordered = [
+        "v0.0.0-20190311183353-d8887717615a",
+        "v0.0.0-20200822124328-c89045814202",
+        "v0.1.0",
+        "v1.9.0",
+        "v1.51.0-dev",
+        "v1.51.0",
+        "v1.51.1-0.20230101000000-0123456789ab",
+        "v1.51.1",
+        "v2.0.0+incompatible",
+    ]
+    keys = [module_version(text) for text in ordered]
+    assert None not in keys
+    assert keys == sorted(keys, key=lambda key: key or ())
+    assert [module_version(text) for text in ("", "(devel)", "v1", "1.2.3")] == [None] * 4
+
+
 # Known from other measurements: (goid, parentGoid) by minor version.
 @pytest.mark.parametrize(
     ("minor", "goid", "parent"),
-    [(21, 152, 272), (24, 160, 280), (26, 152, 280), (27, 152, 280)],
-)
-def test_goroutine_ids(minor: int, goid: int, parent: int) -> None:
+    [(15, 152, None), (19, 152, None), (21, 152, 272), (24, 160, 280), (26, 152, 280),
+     (27, 152, 280)],
+)  # fmt: skip
+def test_goroutine_ids(minor: int, goid: int, parent: int | None) -> None:
     found = from_table(f"go1.{minor}.2")
-    assert found.certain
     assert found.values["runtime.g.goid"] == goid
-    assert found.values["runtime.g.parentGoid"] == parent
+    assert found.values.get("runtime.g.parentGoid") == parent
+    assert not found.guesses
+    assert found.sources == {STD: "table"}
 
 
 def test_the_request_on_a_connections_queue_is_found_by_version() -> None:
@@ -54,36 +81,124 @@ def test_the_request_on_a_connections_queue_is_found_by_version() -> None:
     assert "net/http.requestAndChan.req" not in new
 
 
+# Known from other measurements: serverConn.baseCtx, streams; stream.id, ctx.
+@pytest.mark.parametrize(
+    ("version", "prefix", "places"),
+    [
+        ("go1.24.3", HTTP2_BUNDLED, (56, 264, 8, 32)),
+        ("go1.26.1", HTTP2_BUNDLED, (56, 264, 8, 32)),
+        ("go1.27.1", HTTP2_INTERNAL, (64, 288, 8, 40)),
+    ],
+)
+def test_http2_in_both_of_its_homes(version: str, prefix: str, places: tuple[int, ...]) -> None:
+    values = from_table(version).values
+    names = ("serverConn.baseCtx", "serverConn.streams", "stream.id", "stream.ctx")
+    assert tuple(values[prefix + name] for name in names) == places
+    other = HTTP2_INTERNAL if prefix == HTTP2_BUNDLED else HTTP2_BUNDLED
+    assert not any(name.startswith(other) for name in values)
+
+
+def test_a_modules_offsets_go_by_the_modules_version() -> None:
+    transport = f"{GRPC}/internal/transport"
+    old = from_table("go1.26.1", {GRPC: "v1.40.0", "example.com/x": "v9.9.9"})
+    new = from_table("go1.21.1", {GRPC: "v1.85.0", XNET: "v0.40.0"})
+    assert old.sources == {STD: "table", GRPC: "table"}
+    assert [old.values[f"{transport}.Stream.{m}"] for m in ("ctx", "id", "st", "ct")] == [
+        32, 0, 8, 24,
+    ]  # fmt: skip
+    assert old.values[f"{transport}.http2Client.nextID"] == 340
+    assert new.values[f"{transport}.ServerStream.st"] == 360
+    assert new.values[f"{transport}.ServerStream.Stream.pointer"] == 0
+    assert new.values[f"{transport}.http2Client.activeStreams"] == 456
+    assert f"{transport}.Stream.st" not in new.values
+    assert new.values[f"{HTTP2_MODULE}stream.id"] == 8
+
+
 @pytest.mark.parametrize(
     "text", ["go1.99.0", "devel go1.27-abc", "go1.26rc2", "go1.26.1 X:staticlockranking"]
 )
-def test_what_was_not_measured_is_uncertain(text: str) -> None:
+def test_what_was_not_measured_is_no_more_than_a_guess(text: str) -> None:
     found = from_table(text)
-    assert found.values, "the nearest older layout is offered"
-    assert not found.certain
+    assert "runtime.g.goid" in found.guesses, "the nearest older layout is offered"
+    assert not found.values
+
+
+def test_a_version_between_two_measured_ones_is_certain_where_they_agree() -> None:
+    """Go 1.20 lies between 1.19 and 1.21, which keep goid in one place and startpc not."""
+    found = from_table("go1.20.14")
+    assert found.values["runtime.g.goid"] == 152
+    assert found.guesses["runtime.g.startpc"] == 312
+    assert "runtime.g.startpc" not in found.values
+    assert not set(found.values) & set(found.guesses)
+
+
+@pytest.mark.parametrize("version", ["", "(devel)", "v0.0.0-19990101000000-000000000000"])
+def test_a_module_without_a_known_version_has_no_offsets(version: str) -> None:
+    found = from_table("go1.26.1", {GRPC: version})
+    assert GRPC not in found.sources
+    assert not any(home_of(name) == GRPC for name in [*found.values, *found.guesses])
 
 
 def test_a_version_older_than_the_table_has_no_offsets() -> None:
-    found = from_table("go1.20.14")
+    found = from_table("go1.14.2")
     assert not found.values
-    assert not found.certain
+    assert not found.guesses
 
 
-def test_every_minor_version_was_measured_at_both_ends() -> None:
-    minors = [version[:2] for version in recorded_versions()]
+def test_every_minor_version_was_measured_and_no_patch_release_moves_a_field() -> None:
+    go = load()[STD]
+    minors = [version[:2] for version in go.measured]
     assert minors == sorted(minors)
-    assert all(minors.count(minor) >= 2 for minor in minors)
-    assert [m[1] for m in sorted(set(minors))] == list(range(21, minors[-1][1] + 1))
-    # A layout that began inside a minor version would make "certain" wrong around it.
-    assert all(since[2] == 0 for since in table())
-    assert all(set(offsets) <= set(FIELDS) for offsets in table().values())
+    newest = [minor for minor in minors if minor >= (1, 21)]
+    assert [m[1] for m in sorted(set(newest))] == list(range(21, int(minors[-1][1]) + 1))
+    assert all(newest.count(minor) == 2 for minor in newest)
+    for version in go.measured:
+        assert go.at(version) == go.at(next(m for m in go.measured if m[:2] == version[:2]))
+
+
+def test_modules_were_measured_from_old_to_new_and_each_name_is_a_field() -> None:
+    table = load()
+    assert table[GRPC].measured[0][:2] == (1, 20)
+    assert len(table[GRPC].measured) > 50
+    assert table[XNET].measured[0] < (0, 1, 0)
+    assert len(table[XNET].measured) > 50
+    known = {*FIELDS, *EMBEDDED_BY_POINTER}
+    for home, layouts in table.items():
+        for _, offsets in layouts.layouts:
+            assert set(offsets) <= known
+            assert {home_of(name) for name in offsets} == {home}
+
+
+_OWN_TABLES = (HTTP2_BUNDLED, HTTP2_INTERNAL, HTTP2_MODULE, f"{GRPC}/internal/transport.")
+
+
+def _type_and_member(name: str) -> tuple[str, str]:
+    """As docs/go.md writes them: HTTP/2's and grpc-go's types without their package."""
+    for prefix in _OWN_TABLES:
+        if name.startswith(prefix):
+            kind, _, member = name[len(prefix) :].partition(".")
+            return kind, member
+    folder, _, tail = name.rpartition("/")
+    package, kind, member = tail.split(".", 2)
+    if package == "hpack":
+        return "hpack.HeaderField", member
+    return f"{folder}/{package}.{kind}".lstrip("/"), member
 
 
 def test_every_offset_is_documented() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "go.md").read_text()
-    contexts = {name for name in FIELDS if name.startswith("context.")}
-    missing = [name for name in FIELDS if name not in contexts and f"`{name}`" not in page]
-    assert missing == []
-    assert all(f"`{name.split('.')[1]}`" in page for name in contexts)
-    every = [v for offsets in table().values() for n, v in offsets.items() if n in contexts]
-    assert set(every) == {0}, "the page says so, and the chain is walked by it"
+    said: list[tuple[str, str]] = []
+    for row in (line.split("|") for line in page.splitlines() if line.startswith("| ")):
+        said.append((row[1].strip() or said[-1][0], row[2]))
+    for name in {*FIELDS, *EMBEDDED_BY_POINTER}:
+        kind, member = _type_and_member(name)
+        if member.endswith(".pointer"):
+            continue  # told in the text
+        members = "".join(text for cell, text in said if f"`{kind}`" in cell)
+        assert f"`{member}`" in members, name
+
+
+def test_every_context_begins_with_its_parent() -> None:
+    """The chain of contexts is walked by it."""
+    for _, offsets in load()[STD].layouts:
+        assert {v for n, v in offsets.items() if n.endswith("Ctx.parent")} == {0}
