@@ -20,40 +20,23 @@ def go_command() -> str | None:
     return found or (str(usual) if usual.exists() else None)
 
 
-OLD_GO = {"go1.15": "1.15", "go1.19": "1.19"}
-"""Toolchains older than the module proxy's; Debian's archive has these."""
-_ROOT = Path(__file__).resolve().parent.parent
-
-
-def _command(toolchain: str) -> str:
-    if toolchain in OLD_GO:
-        script = _ROOT / "scripts" / "old-go"
-        asked = subprocess.run([script, OLD_GO[toolchain]], capture_output=True, text=True)
-        if asked.returncode:
-            raise RuntimeError(f"Go {OLD_GO[toolchain]}: {asked.stderr.strip()}")
-        return f"{asked.stdout.strip()}/go"
-    go = go_command()
-    if go is None:
-        raise RuntimeError("no go command: install Go, or put it on PATH")
-    return go
-
-
 def cache_dir() -> Path:
     """Where built programs are kept: ``OTEL_EBPF_TEST_CACHE``, else the user's cache."""
     base = os.environ.get("OTEL_EBPF_TEST_CACHE") or os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "otel-ebpf-tests" / "go"
 
 
-def _environment(go: str, toolchain: str, env: Mapping[str, str]) -> dict[str, str]:
-    if toolchain in OLD_GO:
-        # Its settings file may name flags that it does not know; nothing is taken from there.
-        old = {"GOFLAGS": "-mod=mod", "GOENV": "off", "GOROOT": str(Path(go).parent.parent)}
-        return {**os.environ, **old, "CGO_ENABLED": "0", **env}
+def _environment(toolchain: str, env: Mapping[str, str]) -> dict[str, str]:
+    minor = re.match(r"go1\.(\d+)", toolchain)
+    # Before Go 1.18 there is no -buildvcs; a settings file that has it must not be read either.
+    old = minor is not None and int(minor.group(1)) < 18
+    flags = {"GOFLAGS": "-mod=mod", "GOENV": "off"} if old else {}
     return {
         **os.environ,
         "GOFLAGS": "-mod=mod -buildvcs=false",
         "GOTOOLCHAIN": toolchain,
         "CGO_ENABLED": "0",
+        **flags,
         **env,
     }
 
@@ -86,16 +69,18 @@ def build_go(
 ) -> Path:
     """Build the main package in ``source_dir`` and return the program's path.
 
-    ``toolchain`` is a GOTOOLCHAIN value (``local``, ``go1.21.13``), or ``go1.15`` or
-    ``go1.19``, which come from Debian's archive; ``flags`` go to ``go build``; ``env`` is
-    laid over the environment (cgo is off unless it says ``CGO_ENABLED=1``). With
+    ``toolchain`` is a GOTOOLCHAIN value (``local``, ``go1.15.15``, ``go1.21.13``);
+    ``flags`` go to ``go build``; ``env`` is laid over the environment (cgo is off unless it
+    says ``CGO_ENABLED=1``). With
     ``requires`` (module path -> version) a copy of the sources is built with a go.mod that
     asks for those modules. Safe to call from several processes at once. Raises
     RuntimeError with the compiler's words when the build fails.
     """
-    go = _command(toolchain)
+    go = go_command()
+    if go is None:
+        raise RuntimeError("no go command: install Go, or put it on PATH")
     extra, needed = dict(env or {}), dict(requires or {})
-    environment = _environment(go, toolchain, extra)
+    environment = _environment(toolchain, extra)
     asked = subprocess.run(
         [go, "version"], capture_output=True, text=True, env=environment, cwd="/"
     )

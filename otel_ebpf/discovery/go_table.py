@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from otel_ebpf.discovery.go_fields import STD
+from otel_ebpf.discovery.go_fields import HTTP2_PREFIXES, STD
 from otel_ebpf.discovery.go_versions import module_version, parse_version
 from otel_ebpf.errors import OtelEbpfError
 
@@ -118,10 +118,12 @@ def lookup(home: str, text: str) -> Recorded:
     before = table.at(version)
     if home == STD and _unreleased(text):
         return Recorded({}, before)
-    # Go's patch releases do not move fields; a test holds the table to it.
     same = [m for m in table.measured if home == STD and m[:2] == version[:2]]
-    if same:
-        return Recorded(table.at(max(version, same[0])), {})
+    if same and not same[0] <= version <= same[-1]:
+        # Patch releases move no fields, except that they mend HTTP/2.
+        every = table.at(min(max(version, same[0]), same[-1]))
+        certain = {n: at for n, at in every.items() if not n.startswith(HTTP2_PREFIXES)}
+        return Recorded(certain, {n: at for n, at in every.items() if n not in certain})
     after = table.following(version)
     if after is None:
         return Recorded({}, before)
