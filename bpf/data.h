@@ -3,7 +3,7 @@
 #ifndef OTEL_EBPF_DATA_H
 #define OTEL_EBPF_DATA_H
 
-#include "go_http1.h"
+#include "go_conns.h"
 #include "infer.h"
 
 struct iovec_t {
@@ -348,6 +348,8 @@ INLINE int run_data(void *ctx)
 		return 0;
 	}
 	find_unit(o, op);
+	if (op->go && !op->streams && go_new_streams(op, st))
+		__progs_jmp_tp_map.call(ctx, PROG_GO_STREAMS);
 	if (st->protocol == PROTOCOL_HTTP2) {
 		http2_segment(ctx, o, op, st, false, 0);
 		return 0;
@@ -477,7 +479,7 @@ INLINE int run_go(void *ctx)
 			if (gc->kind == GO_CONN_SERVER && !st->context)
 				go_bind_server(op, st, pi, gc->receiver);
 			if (gc->kind == GO_CONN_CLIENT && r->begins != BEGINS_REQUEST)
-				go_find_caller(op, pi, gc->receiver);
+				go_find_caller(ctx, op, pi, gc->receiver);
 		}
 	} else if (pi && st && r->begins == BEGINS_REQUEST && op->births) {
 		pi->births += 1;

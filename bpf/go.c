@@ -27,3 +27,33 @@ int go_conn_serve(struct pt_regs *regs)
 {
 	return note_receiver(regs, GO_CONN_SERVER);
 }
+
+int go_h2_serve(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_H2_SERVER);
+}
+
+int go_h2_read_loop(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_H2_CLIENT);
+}
+
+int go_x_serve(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_X_SERVER);
+}
+
+int go_x_read_loop(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_X_CLIENT);
+}
+
+int go_grpc_serve(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_GRPC_SERVER);
+}
+
+int go_grpc_read_loop(struct pt_regs *regs)
+{
+	return note_receiver(regs, GO_CONN_GRPC_CLIENT);
+}

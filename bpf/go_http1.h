@@ -3,9 +3,8 @@
 #ifndef OTEL_EBPF_GO_HTTP1_H
 #define OTEL_EBPF_GO_HTTP1_H
 
+#include "go_context.h"
 #include "go_stack.h"
-
-#define CONTEXT_DEPTH 24
 
 /* First read on a server connection: its cancelCtx names it from now on. */
 INLINE void go_bind_server(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi,
@@ -20,50 +19,17 @@ INLINE void go_bind_server(struct op_t *op, struct socket_state_t *st, struct pr
 	if (!context)
 		return;
 	struct go_context_key key = {.context = context, .tgid = op->rec.tgid};
-	struct go_context_t value = {.sk = op->sk, .socket_id = st->socket_id, .conn = conn};
+	struct go_context_t value = {.sk = op->sk,
+				     .socket_id = st->socket_id,
+				     .conn = conn,
+				     .kind = GO_CONN_SERVER};
 	if (go_context_map.update(&key, &value) == 0)
 		st->context = context;
 }
 
-/* The request in flight on the server connection whose context ends this chain. */
-INLINE u64 go_context_uid(struct op_t *op, struct proc_info_t *pi, u64 context)
-{
-	u64 before = 0;
-
-	NO_UNROLL
-	for (int i = 0; i < CONTEXT_DEPTH; i++) {
-		struct go_context_key key = {.context = context, .tgid = op->rec.tgid};
-		struct go_context_t *found;
-
-		if (!context)
-			return 0;
-		found = go_context_map.lookup(&key);
-		if (found) {
-			u64 sk = found->sk, response = 0, request = 0, now = 0;
-			struct socket_state_t *st = socket_state_map.lookup(&sk);
-			if (!st || st->socket_id != found->socket_id)
-				return 0;
-			/* Each request has a context of its own below the connection's. Work
-			 * left over from an earlier request must not pass for this one's. */
-			READ_USER(response, found->conn, pi->conn_cur_req);
-			READ_USER(request, response, pi->response_req);
-			READ_USER(now, request, pi->request_ctx + 8);
-			if (!now || now != before) {
-				count(STAT_GO_STALE_CONTEXT);
-				return 0;
-			}
-			return st->uid;
-		}
-		before = context;
-		context = 0;
-		READ_USER(context, before, 8);
-	}
-	return 0;
-}
-
 /* A response arrives on a client connection's read loop: the caller still waits, and
  * the queue's one slot holds its request. */
-INLINE void go_find_caller(struct op_t *op, struct proc_info_t *pi, u64 pc)
+INLINE void go_find_caller(void *ctx, struct op_t *op, struct proc_info_t *pi, u64 pc)
 {
 	struct __socket_data *r = &op->rec;
 	u64 queue = 0, queued = 0, slots = 0, at = 0, entry, channel = 0, waiter = 0;
@@ -86,12 +52,20 @@ INLINE void go_find_caller(struct op_t *op, struct proc_info_t *pi, u64 pc)
 	entry = slots + at * size;
 	if (pi->rc_treq >= 0) {
 		READ_USER(request, entry, pi->rc_treq);
-		READ_USER(context, request, pi->treq_ctx + 8);
+		context = request + pi->treq_ctx;
 	} else {
 		READ_USER(request, entry, pi->rc_req);
-		READ_USER(context, request, pi->request_ctx + 8);
+		context = request + pi->request_ctx;
 	}
-	r->context_uid = go_context_uid(op, pi, context);
+	struct go_scan_t *s = go_scan();
+	if (s) {
+		go_walk_from(&s->walk, context);
+		r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
+		if (s->walk.kind && !op->looked) {
+			op->looked = 1;
+			go_look(ctx, op, s, PROG_GO);
+		}
+	}
 	if (r->context_uid)
 		r->flags |= FLAG_CONTEXT;
 	READ_USER(channel, entry, pi->rc_ch);

@@ -27,7 +27,7 @@ BPF_ARRAY(deferred_sends, u64, 1);
 BPF_HASH(__active_read_args_map, u64, struct data_args_t, MAX_THREADS);
 BPF_HASH(__socket_info_map, u64, struct socket_info_t, MAX_SOCKETS);
 BPF_HASH(__trace_map, u64, struct trace_info_t, MAX_TRACES);
-BPF_PROG_ARRAY(__progs_jmp_tp_map, 16);
+BPF_PROG_ARRAY(__progs_jmp_tp_map, 32);
 /* The same for uprobes' programs; the loader fills it before the first uprobe. */
 BPF_PROG_ARRAY(__progs_jmp_kp_map, 16);
 BPF_ARRAY(__allow_port_bitmap, struct allow_port_bitmap, 1);
@@ -46,12 +46,15 @@ BPF_TABLE("lru_hash", struct self_conn_t, u32, self_conn_map, 1024);
 /* Go: receivers of connection loops, by goroutine; contexts of server connections. */
 BPF_TABLE("lru_hash", struct go_key, struct go_conn_t, go_conn_map, 65536);
 BPF_TABLE("lru_hash", struct go_context_key, struct go_context_t, go_context_map, 65536);
+/* Streams of HTTP/2 server connections, by their contexts. */
+BPF_TABLE("lru_hash", struct go_context_key, u64, go_stream_map, 65536);
 BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
 BPF_TABLE("lru_hash", u64, struct http2_conn_t, http2_conn_map, 16384);
 BPF_PERCPU_ARRAY(http2_buf, struct http2_walk_t, 1);
+BPF_PERCPU_ARRAY(go_scan_buf, struct go_scan_t, 1);
 BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
 BPF_PERCPU_ARRAY(go_stack_buf, struct go_stack_t, 1);
 
@@ -65,7 +68,12 @@ enum prog {
 	PROG_SWEEP = 6,
 	PROG_TAIL = 7,
 	PROG_GO_STACK = 8,
-	PROG_HTTP2 = 9
+	PROG_HTTP2 = 9,
+	PROG_GO_STREAMS = 10,
+	PROG_GO_ASKED = 11,
+	PROG_GO_SERVER = 12,
+	PROG_GO_TELL = 13,
+	PROG_GO_PROOF = 14
 };
 
 INLINE struct member_fields_offset *offsets(void)

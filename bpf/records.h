@@ -98,6 +98,8 @@ enum stat {
 	STAT_REGISTERS = 22,       /* not a count: system calls' registers can be read */
 	STAT_GO_STACK_FOUND = 23,   /* receivers found on a goroutine's stack */
 	STAT_GO_STACK_NOTHING = 24, /* stacks on which there was none */
+	STAT_GO_STREAMS_UNBOUND = 25, /* client streams of which nothing tells who asked */
+	STAT_GO_SCAN_CUT = 26,        /* tables of streams too large to be looked through */
 	STAT_COUNT = 64
 };
 

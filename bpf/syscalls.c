@@ -1,4 +1,5 @@
 /* Tracepoint pairs of the calls that move bytes, and of those that make and end sockets. */
+#include "go_streams.h"
 #include "probe.h"
 
 #define MSG_OOB 1
@@ -39,6 +40,31 @@ int prog_go_stack(void *ctx)
 int prog_go(void *ctx)
 {
 	return run_go(ctx);
+}
+
+int prog_go_streams(void *ctx)
+{
+	return run_go_streams(ctx);
+}
+
+int prog_go_asked(void *ctx)
+{
+	return run_go_asked(ctx);
+}
+
+int prog_go_server(void *ctx)
+{
+	return run_go_server(ctx);
+}
+
+int prog_go_tell(void *ctx)
+{
+	return run_go_tell(ctx);
+}
+
+int prog_go_proof(void *ctx)
+{
+	return run_go_proof(ctx);
 }
 
 int prog_output(void *ctx)

@@ -2,7 +2,7 @@
 #ifndef OTEL_EBPF_TYPES_H
 #define OTEL_EBPF_TYPES_H
 
-#include "records.h"
+#include "go_types.h"
 
 /* Unrolled, the loops would cost seconds of compile time. Kernels since 5.3 take them. */
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
@@ -175,6 +175,7 @@ struct socket_state_t {
 	u64 go_key;     /* entry of go_conn_map */
 	u64 context;    /* entry of go_context_map */
 	u64 ts;
+	u64 go_conn;       /* Go's connection of many streams */
 	u64 co_generation; /* burst that holds the record segments are added to */
 	u64 bytes[2];      /* moved so far in each direction */
 	u32 co_offset;
@@ -189,6 +190,12 @@ struct socket_state_t {
 	u8 family;
 	u8 before_len; /* first bytes of the run, while it is too short to judge */
 	u8 is_request; /* the run is (part of) a request */
+	u8 go_kind;    /* enum go_conn_kind, of go_conn */
+	u8 bind_tries; /* reads in which that was looked for */
+	u16 streams_pad;
+	u32 go_next;   /* number of the next stream when they were looked at */
+	u32 go_last;   /* streams up to this one were told of */
+	u32 go_later;  /* streams from this one on are looked at again; 0: none */
 	u64 before[2]; /* those bytes */
 	struct sent_t sent;
 	u16 local_port;
@@ -256,34 +263,15 @@ struct proc_info_t {
 	u8 go;
 	u8 http1; /* the net/http offsets above are known */
 	u8 births; /* requests since anybody asked who was born during one, at most 255 */
-	u8 pad[5];
+	/* HTTP/2 and gRPC: see go_types.h. */
+	u8 streams; /* any of them is known */
+	u8 swiss;   /* maps are those of Go 1.24 */
+	u8 pad[3];
 	/* Receivers on stacks (go_stack.h). */
 	s32 g_stack_hi;
 	s32 tls_conn; /* crypto/tls.Conn.conn */
-};
-
-struct go_key {
-	u64 goid;
-	u64 tgid;
-};
-
-enum go_conn_kind { GO_CONN_SERVER = 1, GO_CONN_CLIENT = 2 };
-
-struct go_conn_t {
-	u64 receiver;
-	u32 kind;
-	u32 pad;
-};
-
-struct go_context_key {
-	u64 context;
-	u64 tgid;
-};
-
-struct go_context_t {
-	u64 sk;
-	u64 socket_id;
-	u64 conn;
+	struct go_h2_t h2[2]; /* net/http's own, golang.org/x/net's */
+	struct go_grpc_t grpc;
 };
 
 #define GO_STACK_WORDS 64 /* a power of two */
@@ -329,7 +317,14 @@ struct op_t {
 	u8 state;  /* of the TCP connection */
 	u8 births; /* who is born during this request is of interest */
 	u8 go_looked; /* the goroutine's stack was searched */
-	u8 pad[2];
+	u8 streams; /* the connection's streams have been looked at */
+	u8 looked;  /* a server's streams have been, for this response */
+	u8 again;   /* they are, from the first one on */
+	u8 rounds;  /* programs spent on a table of streams */
+	u8 server_rounds;
+	u8 jumps; /* programs spent on streams */
+	u8 hit;   /* the stream looked for is there */
+	u8 pad[3];
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };
 

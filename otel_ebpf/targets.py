@@ -13,6 +13,7 @@ from typing import Protocol
 
 from otel_ebpf.discovery.elf import identity
 from otel_ebpf.discovery.go_binary import GoBinary
+from otel_ebpf.discovery.go_callers import stream_members, stream_probes
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.errors import OtelEbpfError
@@ -44,6 +45,7 @@ _HTTP1 = {
 }
 READ_LOOP = "net/http.(*persistConn).readLoop"
 SERVE = "net/http.(*conn).serve"
+_HTTP1_PROBES = ((READ_LOOP, "go_persist_conn_read_loop"), (SERVE, "go_conn_serve"))
 
 
 class KernelSide(Protocol):
@@ -91,6 +93,7 @@ def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
     if births and generation >= 0 and members["p_goidcache"] >= 0 and together:
         members["goidgen"] = go.addresses["runtime.sched"] + load_bias + generation
         members["allp"] = go.addresses["runtime.allp"] + load_bias
+    members.update(stream_members(go))
     transport = offsets.get("net/http.requestAndChan.treq", absent)
     if transport >= 0:
         members["rc_treq"] = transport
@@ -206,7 +209,9 @@ class Targets:
         self.go_processes += 1
         if members["g_goid"] < 0:
             self.go_without_identity += 1
-        if not members["http1"] or go.identity in self._uprobes:
+        probes = list(_HTTP1_PROBES) if members["http1"] else []
+        probes += stream_probes(members)
+        if not probes or go.identity in self._uprobes:
             return
         try:
             # Held open: the process may end, or its file be replaced, meanwhile.
@@ -215,16 +220,20 @@ class Targets:
             return  # it has ended; the next process of this program will do
         try:
             if identity(descriptor) == go.identity:
-                self._attach(kernel, image.exe, f"/proc/self/fd/{descriptor}", go)
+                self._attach(kernel, image.exe, f"/proc/self/fd/{descriptor}", go, probes)
         finally:
             os.close(descriptor)
 
-    def _attach(self, kernel: KernelSide, exe: str, path: str, go: GoBinary) -> None:
+    def _attach(
+        self,
+        kernel: KernelSide,
+        exe: str,
+        path: str,
+        go: GoBinary,
+        probes: Sequence[tuple[str, str]],
+    ) -> None:
         self._uprobes.add(go.identity)
-        for symbol, program in (
-            (READ_LOOP, "go_persist_conn_read_loop"),
-            (SERVE, "go_conn_serve"),
-        ):
+        for symbol, program in probes:
             offset = go.symbols.get(symbol)
             if offset is None:
                 continue

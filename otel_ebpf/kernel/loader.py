@@ -60,6 +60,8 @@ STATS = (
     "registers",
     "go_stack_found",
     "go_stack_nothing",
+    "go_streams_unbound",
+    "go_scan_cut",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 
@@ -289,11 +291,16 @@ class Kernel:
             targets[pid] = 1
 
     def set_process(self, pid: int, members: dict[str, int]) -> None:
-        """Fills ``proc_info_map`` for a process; members of ``struct proc_info_t``."""
+        """Fills ``proc_info_map`` for a process; members of ``struct proc_info_t``,
+        by their paths in it (``h2.0.streams``)."""
         table = self._tables["proc_info_map"]
         value = table.Leaf()
-        for name, number in members.items():
-            setattr(value, name, number)
+        for path, number in members.items():
+            *outer, name = path.split(".")
+            into = value
+            for part in outer:
+                into = into[int(part)] if part.isdigit() else getattr(into, part)
+            setattr(into, name, number)
         table[pid] = value
 
     def attach_uprobe(self, path: str, offset: int, program: str) -> int:

@@ -58,6 +58,11 @@ TAIL_PROGRAMS = (
     "prog_tail",
     "prog_go_stack",
     "prog_http2",
+    "prog_go_streams",
+    "prog_go_asked",
+    "prog_go_server",
+    "prog_go_tell",
+    "prog_go_proof",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 

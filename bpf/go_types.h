@@ -1,0 +1,136 @@
+/* Where Go's HTTP/2 and gRPC keep what tells who asked, and how their memory is gone through. */
+#ifndef OTEL_EBPF_GO_TYPES_H
+#define OTEL_EBPF_GO_TYPES_H
+
+#include "records.h"
+
+enum go_conn_kind {
+	GO_CONN_SERVER = 1, /* net/http, HTTP/1 */
+	GO_CONN_CLIENT = 2,
+	GO_CONN_H2_SERVER = 3, /* net/http's own HTTP/2 */
+	GO_CONN_H2_CLIENT = 4,
+	GO_CONN_X_SERVER = 5, /* golang.org/x/net/http2 */
+	GO_CONN_X_CLIENT = 6,
+	GO_CONN_GRPC_SERVER = 7,
+	GO_CONN_GRPC_CLIENT = 8
+};
+
+/* Offsets in one of the homes of Go's HTTP/2. -1: not there, and the side is off. */
+struct go_h2_t {
+	s32 base_ctx;   /* serverConn */
+	s32 streams;    /* map[uint32]*stream */
+	s32 stream_id;  /* stream */
+	s32 stream_ctx;
+	s32 stream_conn;
+	s32 cc_streams; /* ClientConn: map[uint32]*clientStream */
+	s32 cc_next;    /* u32: the next stream's number */
+	s32 cs_id;      /* clientStream */
+	s32 cs_ctx;
+	s32 cs_waits;   /* channel on which the caller waits; -1: not known */
+};
+
+/* Offsets in google.golang.org/grpc/internal/transport. Where ServerStream and
+ * ClientStream hold a *Stream, ss_base and cs_base tell where; -1: it is in them. */
+struct go_grpc_t {
+	s32 streams; /* http2Server: map[uint32]*ServerStream */
+	s32 ss_conn; /* interface; its data word is the http2Server */
+	s32 ss_id;
+	s32 ss_base;
+	s32 cc_streams; /* http2Client */
+	s32 cc_next;
+	s32 cs_id;
+	s32 cs_ctx;
+	s32 cs_base;
+	s32 pad;
+	u64 stream_type; /* of *ServerStream, once it is proved; see go_context.h */
+};
+
+struct go_key {
+	u64 goid;
+	u64 tgid;
+};
+
+struct go_conn_t {
+	u64 receiver;
+	u32 kind;  /* enum go_conn_kind */
+	u32 bound; /* its socket is known */
+};
+
+struct go_context_key {
+	u64 context;
+	u64 tgid;
+};
+
+/* What a chain of contexts may end at: an HTTP/1 connection's context, an HTTP/2
+ * connection's, or the transport of a gRPC stream. */
+struct go_context_t {
+	u64 sk;
+	u64 socket_id;
+	u64 conn;
+	u32 kind; /* enum go_conn_kind */
+	u32 last; /* largest number of the streams that go_stream_map was told of */
+};
+
+#define GO_SLOTS 8
+#define GO_GROUP_ROOM 32 /* words; 17 are used, and an index is cut to 5 bits */
+
+/* A walk over a Go map with u32 keys and pointers for values. */
+struct go_map_t {
+	u64 groups; /* next group of eight slots */
+	u64 left;   /* groups left there */
+	u64 next;   /* overflow bucket that comes first; before Go 1.24 */
+	u64 dir;    /* next table; before Go 1.24: the buckets that are being emptied */
+	u64 dir_left;
+	u64 table; /* last table taken */
+	u64 size;  /* bytes of a group */
+	u64 old;   /* all bits set: a map of before Go 1.24 */
+	u64 words[GO_GROUP_ROOM];
+};
+
+#define GO_FOUND 64 /* a power of two, with room for the slots of a group above GO_WINDOW */
+#define GO_WINDOW 32 /* streams of a client that are looked at at once */
+
+struct go_found_t {
+	u64 stream;
+	u64 uid; /* whose context it has */
+	u64 id;
+};
+
+/* A walk along a chain of contexts. */
+struct go_walk_t {
+	u64 itab; /* of the context at hand, and its data word */
+	u64 context;
+	u64 before; /* the context above it */
+	u64 inter;  /* type of context.Context */
+	u64 words[6]; /* of the context at hand, if it is a valueCtx */
+	u64 conn;     /* whose streams must be looked through: */
+	u64 want;     /* for this context, or this stream of gRPC */
+	u64 type;     /* its type, to be proved */
+	u32 kind;
+	u32 depth;
+};
+
+#define GO_FRESH 128 /* a power of two */
+
+/* Scratch of the programs that look at streams. Tracepoint programs only. */
+struct go_scan_t {
+	struct go_map_t client;
+	struct go_map_t server;
+	struct go_walk_t walk;
+	u32 found;
+	u32 done;
+	u32 expected;
+	u32 last;    /* streams up to this one are known */
+	u32 top;     /* and those above this one come next time */
+	u32 walking; /* s->walk is on its way for list[done] */
+	u32 resume;  /* program to go on with after a server's streams */
+	u32 fresh_found;
+	u32 fresh_done;
+	u32 server_last; /* streams up to this one are in go_stream_map */
+	u32 server_top;
+	u32 more;
+	struct go_found_t list[GO_FOUND];
+	u64 fresh[2 * GO_FRESH]; /* new streams of a server, and room for a group */
+};
+
+#endif

@@ -1,0 +1,144 @@
+"""Go's HTTP/2 and gRPC: what the kernel half must know to tell who asked for a stream.
+
+Members of ``struct go_h2_t`` and ``struct go_grpc_t`` (bpf/go_types.h), and the functions
+that begin once a connection. A side whose fields are not all known is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from otel_ebpf.discovery.go_binary import GoBinary
+
+ABSENT = -1
+
+_GRPC = "google.golang.org/grpc/internal/transport"
+_MAP = "internal/runtime/maps"
+_SWISS = {
+    # As bpf/go_map.h has them. A map that is made otherwise is left alone.
+    f"{_MAP}.Map.dirPtr": 16,
+    f"{_MAP}.Map.dirLen": 24,
+    f"{_MAP}.table.groups.data": 16,
+    f"{_MAP}.table.groups.lengthMask": 24,
+}
+SWISS_SINCE = (1, 24)
+
+HOMES = (
+    # (place in proc_info_t.h2, prefix of types, prefix of methods)
+    (0, "net/http.http2", "net/http.(*http2"),
+    (0, "net/http/internal/http2.", "net/http/internal/http2.(*"),
+    (1, "golang.org/x/net/http2.", "golang.org/x/net/http2.(*"),
+)
+"""Where Go's HTTP/2 lives: bundled, since Go 1.27 in a package of its own, and the module."""
+
+_SERVER = {
+    "base_ctx": "serverConn.baseCtx",
+    "streams": "serverConn.streams",
+    "stream_id": "stream.id",
+    "stream_ctx": "stream.ctx",
+    "stream_conn": "stream.sc",
+}
+_CLIENT = {
+    "cc_streams": "ClientConn.streams",
+    "cc_next": "ClientConn.nextStreamID",
+    "cs_id": "clientStream.ID",
+    "cs_ctx": "clientStream.ctx",
+}
+_WAITS = "clientStream.respHeaderRecv"
+_PROGRAMS = (("go_h2_serve", "go_h2_read_loop"), ("go_x_serve", "go_x_read_loop"))
+
+
+def swiss_maps(go: GoBinary) -> bool | None:
+    """Whether maps are those of Go 1.24 and later; None when they cannot be read."""
+    if go.version < SWISS_SINCE or "noswissmap" in go.version_text:
+        return False
+    known = [go.offsets.get(name, offset) == offset for name, offset in _SWISS.items()]
+    return True if all(known) else None
+
+
+def _http2(offsets: Mapping[str, int], home: int, types: str) -> dict[str, int]:
+    """The sides of one home of HTTP/2 that are known as a whole."""
+    members: dict[str, int] = {}
+    for side in (_SERVER, _CLIENT):
+        found = {name: offsets.get(types + field, ABSENT) for name, field in side.items()}
+        if min(found.values()) >= 0:
+            members.update({f"h2.{home}.{name}": offset for name, offset in found.items()})
+    members[f"h2.{home}.cs_waits"] = offsets.get(types + _WAITS, ABSENT)
+    return members
+
+
+def _stream(offsets: Mapping[str, int], kind: str, member: str) -> tuple[int, int]:
+    """(base, offset) of a member of ``Stream`` within ``kind``; see ``struct go_grpc_t``."""
+    inner = offsets.get(f"{_GRPC}.Stream.{member}", ABSENT)
+    outer = offsets.get(f"{_GRPC}.{kind}.Stream", ABSENT)
+    if inner < 0 or outer < 0:  # before 1.69 there was one kind of stream
+        return ABSENT, inner
+    if offsets.get(f"{_GRPC}.{kind}.Stream.pointer", 0):
+        return outer, inner
+    return ABSENT, outer + inner
+
+
+def _grpc(offsets: Mapping[str, int]) -> dict[str, int]:
+    members: dict[str, int] = {}
+    ss_base, ss_id = _stream(offsets, "ServerStream", "id")
+    server = {
+        "streams": offsets.get(f"{_GRPC}.http2Server.activeStreams", ABSENT),
+        "ss_conn": offsets.get(
+            f"{_GRPC}.ServerStream.st", offsets.get(f"{_GRPC}.Stream.st", ABSENT)
+        ),
+        "ss_id": ss_id,
+    }
+    if min(server.values()) >= 0:
+        members.update({f"grpc.{name}": offset for name, offset in server.items()})
+        members["grpc.ss_base"] = ss_base
+    cs_base, cs_id = _stream(offsets, "ClientStream", "id")
+    _, cs_ctx = _stream(offsets, "ClientStream", "ctx")
+    client = {
+        "cc_streams": offsets.get(f"{_GRPC}.http2Client.activeStreams", ABSENT),
+        "cc_next": offsets.get(f"{_GRPC}.http2Client.nextID", ABSENT),
+        "cs_id": cs_id,
+        "cs_ctx": cs_ctx,
+    }
+    if min(client.values()) >= 0:
+        members.update({f"grpc.{name}": offset for name, offset in client.items()})
+        members["grpc.cs_base"] = cs_base
+    return members
+
+
+def stream_members(go: GoBinary) -> dict[str, int]:
+    """Members of ``struct proc_info_t`` for HTTP/2 and gRPC; ``h2.0.base_ctx`` is a path.
+
+    ``streams`` is 1 where at least one side of one of them is known.
+    """
+    members = dict.fromkeys(
+        [f"h2.{home}.{name}" for home in (0, 1) for name in (*_SERVER, *_CLIENT, "cs_waits")], ABSENT
+    )
+    grpc = "streams ss_conn ss_id ss_base cc_streams cc_next cs_id cs_ctx cs_base".split()
+    members.update({f"grpc.{name}": ABSENT for name in grpc})
+    swiss = swiss_maps(go)
+    found: dict[str, int] = {}
+    if swiss is not None and go.g_tls_offset is not None:
+        for home, types, methods in HOMES:
+            if any(name.startswith(methods) for name in go.symbols):
+                found.update(_http2(go.offsets, home, types))
+        found.update(_grpc(go.offsets))
+    members.update(found)
+    members["swiss"] = int(bool(swiss))
+    members["streams"] = int(any(offset >= 0 for offset in found.values()))
+    return members
+
+
+def stream_probes(members: Mapping[str, int]) -> list[tuple[str, str]]:
+    """(function, BPF program) for each side that ``members`` knows. Once a connection."""
+    probes = []
+    for home, _, methods in HOMES:
+        serve, read_loop = _PROGRAMS[home]
+        if members.get(f"h2.{home}.base_ctx", ABSENT) >= 0:
+            probes.append((f"{methods}serverConn).serve", serve))
+        if members.get(f"h2.{home}.cc_next", ABSENT) >= 0:
+            probes.append((f"{methods}ClientConn).readLoop", read_loop))
+    if members.get("grpc.ss_conn", ABSENT) >= 0:
+        probes.append((f"{_GRPC}.(*http2Server).HandleStreams", "go_grpc_serve"))
+    if members.get("grpc.cc_next", ABSENT) >= 0:
+        probes.append((f"{_GRPC}.(*http2Client).reader", "go_grpc_read_loop"))
+    return probes
