@@ -93,9 +93,7 @@ INLINE bool go_new_streams(struct op_t *op, struct socket_state_t *st)
 		go_bind(op, st, pi);
 	if (!go_client(st->go_kind))
 		return false;
-	if (st->go_later && op->rec.direction == INGRESS)
-		return true;
-	return go_next_stream(st, pi) != st->go_next;
+	return st->go_gap || go_next_stream(st, pi) != st->go_next;
 }
 
 #endif

@@ -14,6 +14,7 @@
 #define TYPE_ELEM 48
 #define KIND_MASK 31
 #define KIND_POINTER 22
+#define STREAM_CLOSED 4 /* http2.streamState */
 #define VALUE_CTX_SIZE 48 /* parent, key and value: an interface each */
 
 INLINE struct go_scan_t *go_scan(void)
@@ -64,18 +65,20 @@ INLINE u64 go_http2_uid(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid,
 {
 	struct go_h2_t *h = &pi->h2[found->kind == GO_CONN_X_SERVER];
 	struct go_context_key key = {.context = w->before, .tgid = tgid};
-	u64 *known, context = 0, conn = 0;
+	u64 *known, context = 0, conn = 0, state = STREAM_CLOSED;
 	u32 id = 0;
 
 	if (!w->before)
 		return 0; /* the connection's own context: no request's */
 	known = go_stream_map.lookup(&key);
 	if (known) {
-		/* Memory is reused: only a stream that says so itself has this context. */
+		/* Memory is reused, a context's as well as a stream's: only a stream that is
+		 * open and says so itself has this context. */
 		READ_USER(context, *known, h->stream_ctx + 8);
 		READ_USER(conn, *known, h->stream_conn);
 		READ_USER(id, *known, h->stream_id);
-		if (context == w->before && conn == found->conn && id)
+		READ_USER(state, *known, h->stream_state);
+		if (context == w->before && conn == found->conn && id && state < STREAM_CLOSED)
 			return stream_uid(found->socket_id, id);
 	}
 	if (looked) {

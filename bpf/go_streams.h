@@ -10,6 +10,7 @@
 #define STEPS_AT_ONCE 48  /* steps along chains of contexts in one program */
 #define TOLD_AT_ONCE 4
 #define FRESH_AT_ONCE 32
+#define GO_LOOKS 8 /* for a stream that is not there */
 
 INLINE struct socket_state_t *op_socket(struct op_t *op)
 {
@@ -43,6 +44,20 @@ INLINE u64 above(u32 a, u32 b)
 	return top_bit((u64)b - (u64)a);
 }
 
+/* How many bits are set. */
+INLINE u32 bits(u32 x)
+{
+	x -= x >> 1 & 0x55555555;
+	x = (x & 0x33333333) + (x >> 2 & 0x33333333);
+	return ((x + (x >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+}
+
+/* Place of stream `id` among those above `last`. */
+INLINE u32 go_place(u32 id, u32 last)
+{
+	return (id - last - 1) >> 1 & 31;
+}
+
 INLINE void go_begin_scan(struct op_t *op, struct go_scan_t *s, struct socket_state_t *st,
 			  struct proc_info_t *pi)
 {
@@ -54,22 +69,24 @@ INLINE void go_begin_scan(struct op_t *op, struct go_scan_t *s, struct socket_st
 
 	READ_USER(map, st->go_conn, at);
 	go_map_start(&s->client, pi, map);
-	s->last = st->go_last;
-	if (op->rec.direction == INGRESS && st->go_later) {
-		s->last = st->go_later - 1;
-		st->go_later = 0;
-	}
-	/* Clients' streams have odd numbers, without gaps. */
-	s->expected = s->last ? (next - s->last) / 2 : next / 2;
-	s->top = next;
+	u64 told = st->go_told;
+	s->last = told;
+	s->seen = told >> 32;
+	/* Clients' streams have odd numbers, without gaps; `next` is not taken yet. */
+	s->expected = next > s->last + 1 ? (next - s->last - 1 + !s->last) / 2 : 0;
+	s->top = next - 1;
 	st->go_next = next;
+	st->go_gap = 1; /* until they are told of */
 	if (s->expected > GO_WINDOW) {
 		s->expected = GO_WINDOW;
-		s->top = s->last + 2 * GO_WINDOW;
+		s->top = (s->last ? s->last : -1) + 2 * GO_WINDOW;
 		st->go_next = 0; /* the others come with the next segment */
 	}
+	u32 known = bits(s->seen);
+	s->expected = s->expected > known ? s->expected - known : 0;
 	s->found = 0;
 	s->done = 0;
+	s->told = 0;
 	s->walking = 0;
 }
 
@@ -104,7 +121,8 @@ INLINE int run_go_streams(void *ctx)
 			s->list[n & (GO_FOUND - 1)].stream = stream;
 			s->list[n & (GO_FOUND - 1)].id = id;
 			s->list[n & (GO_FOUND - 1)].uid = 0;
-			s->found = n + (full & above(id, s->last) & (above(id, s->top) ^ 1));
+			full &= above(id, s->last) & (above(id, s->top) ^ 1);
+			s->found = n + (full & ~(u64)(s->seen >> go_place(id, s->last)));
 		}
 		if (s->found >= s->expected) {
 			more = GROUP_END;
@@ -118,10 +136,7 @@ INLINE int run_go_streams(void *ctx)
 	}
 	if (s->found > GO_WINDOW)
 		s->found = GO_WINDOW;
-	if (s->found < s->expected && st->go_last)
-		count_n(STAT_GO_STREAMS_UNBOUND, s->expected - s->found);
-	if (s->found)
-		go_jump(ctx, op, PROG_GO_ASKED);
+	go_jump(ctx, op, PROG_GO_ASKED);
 	go_resume_data(ctx, op);
 	return 0;
 }
@@ -158,7 +173,7 @@ INLINE int run_go_asked(void *ctx)
 			READ_USER(id, base, id_at);
 			if (id != (u32)s->list[n & (GO_FOUND - 1)].id) {
 				/* The slot is being filled: it is there when it is looked at again. */
-				s->list[n & (GO_FOUND - 1)].id = 0;
+				s->list[n & (GO_FOUND - 1)].stream = 0;
 				s->done = n + 1;
 				continue;
 			}
@@ -212,8 +227,8 @@ INLINE void go_stream_caller(struct __socket_data *r, struct proc_info_t *pi, u6
 		count(STAT_GO_DISAGREE);
 }
 
-/* A record for one stream; none where nothing is known of it. */
-INLINE void tell_stream(void *ctx, struct op_t *op, struct socket_state_t *st,
+/* A record for one stream; none where nothing is known of it. False: it is too early. */
+INLINE bool tell_stream(void *ctx, struct op_t *op, struct socket_state_t *st,
 			struct proc_info_t *pi, struct go_found_t *found)
 {
 	bool grpc = st->go_kind == GO_CONN_GRPC_CLIENT;
@@ -222,11 +237,13 @@ INLINE void tell_stream(void *ctx, struct op_t *op, struct socket_state_t *st,
 	u32 id = found->id;
 	struct __socket_data_buffer *b;
 
+	if (!found->stream)
+		return false;
 	if (!grpc && waits_at >= 0)
 		READ_USER(waits, found->stream, waits_at);
 	b = burst_reserve(ctx, op->rec.ts, &at);
 	if (!b || at > BURST_DATA - RECORD_ROOM)
-		return;
+		return true;
 	struct __socket_data *r = (struct __socket_data *)(b->data + at);
 	__builtin_memset(r, 0, sizeof(*r));
 	fill_address(r, st);
@@ -249,13 +266,40 @@ INLINE void tell_stream(void *ctx, struct op_t *op, struct socket_state_t *st,
 		go_stream_caller(r, pi, waits);
 	if (r->context_uid || r->caller_goid) {
 		burst_commit(b, sizeof(*r));
-	} else if (waits && op->rec.direction == EGRESS) {
-		/* Asked for a moment ago: its caller may not wait yet. */
-		if (!st->go_later || id < st->go_later)
-			st->go_later = id;
-	} else {
-		count(STAT_GO_STREAMS_UNBOUND);
+		return true;
 	}
+	/* Asked for a moment ago: its caller may not wait yet. */
+	if (waits && op->rec.direction == EGRESS)
+		return false;
+	count(STAT_GO_STREAMS_UNBOUND);
+	return true;
+}
+
+/* What has been told of is not looked for again; nor is, after some looks, what is not there:
+ * streams that ended before they were seen. */
+INLINE void go_end_scan(struct go_scan_t *s, struct socket_state_t *st, u32 told)
+{
+	u32 last = s->last, seen = s->seen, left = s->expected > told ? s->expected - told : 0;
+	u32 n;
+
+	if (left && ++st->go_missed >= GO_LOOKS) {
+		count_n(STAT_GO_STREAMS_UNBOUND, left);
+		n = left + bits(seen);
+		seen = n >= 32 ? ~0U : (1U << n) - 1;
+		left = 0;
+	}
+	st->go_gap = left != 0;
+	if (!left)
+		st->go_missed = 0;
+	/* The run of ones at the bottom is all known. */
+	n = bits((seen ^ (seen + 1)) >> 1);
+	if (seen == ~0U)
+		n = 32;
+	if (n) {
+		last = (last ? last : -1) + 2 * n;
+		seen = n >= 32 ? 0 : seen >> n;
+	}
+	st->go_told = (u64)seen << 32 | last; /* at once: another CPU may be at it, too */
 }
 
 /* Program 12: tells user space, some at a time. */
@@ -274,23 +318,18 @@ INLINE int run_go_tell(void *ctx)
 	for (int i = 0; i < TOLD_AT_ONCE; i++) {
 		u32 n = s->done;
 		struct go_found_t *found = &s->list[n & (GO_FOUND - 1)];
-		u32 id = found->id;
 
 		if (n >= s->found)
 			break;
 		s->done = n + 1;
-		if (!id) {
-			st->go_next = 0;
-			continue;
+		if (tell_stream(ctx, op, st, pi, found)) {
+			s->seen |= 1U << go_place(found->id, s->last);
+			s->told += 1;
 		}
-		tell_stream(ctx, op, st, pi, found);
-		if (id > st->go_last)
-			st->go_last = id;
 	}
-	if (s->done < s->found) {
+	if (s->done < s->found)
 		go_jump(ctx, op, PROG_GO_TELL);
-		count_n(STAT_GO_STREAMS_UNBOUND, s->found - s->done);
-	}
+	go_end_scan(s, st, s->told);
 	go_resume_data(ctx, op);
 	return 0;
 }

@@ -22,11 +22,13 @@ struct go_h2_t {
 	s32 stream_id;  /* stream */
 	s32 stream_ctx;
 	s32 stream_conn;
+	s32 stream_state;
 	s32 cc_streams; /* ClientConn: map[uint32]*clientStream */
 	s32 cc_next;    /* u32: the next stream's number */
 	s32 cs_id;      /* clientStream */
 	s32 cs_ctx;
 	s32 cs_waits;   /* channel on which the caller waits; -1: not known */
+	s32 pad;
 };
 
 /* Offsets in google.golang.org/grpc/internal/transport. Where ServerStream and
@@ -122,6 +124,8 @@ struct go_scan_t {
 	u32 expected;
 	u32 last;    /* streams up to this one are known */
 	u32 top;     /* and those above this one come next time */
+	u32 seen;    /* a bit for each that is known in between */
+	u32 told;    /* of those on the list */
 	u32 walking; /* s->walk is on its way for list[done] */
 	u32 resume;  /* program to go on with after a server's streams */
 	u32 fresh_found;
@@ -129,6 +133,7 @@ struct go_scan_t {
 	u32 server_last; /* streams up to this one are in go_stream_map */
 	u32 server_top;
 	u32 more;
+	u32 pad;
 	struct go_found_t list[GO_FOUND];
 	u64 fresh[2 * GO_FRESH]; /* new streams of a server, and room for a group */
 };

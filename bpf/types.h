@@ -192,10 +192,11 @@ struct socket_state_t {
 	u8 is_request; /* the run is (part of) a request */
 	u8 go_kind;    /* enum go_conn_kind, of go_conn */
 	u8 bind_tries; /* reads in which that was looked for */
-	u16 streams_pad;
+	u8 go_missed;  /* looks that did not find all */
+	u8 go_gap;     /* streams are left to be found or told of */
 	u32 go_next;   /* number of the next stream when they were looked at */
-	u32 go_last;   /* streams up to this one were told of */
-	u32 go_later;  /* streams from this one on are looked at again; 0: none */
+	u64 go_told;   /* low half: streams up to this one were told of; high half: a bit for
+			* each of the next 32 that was */
 	u64 before[2]; /* those bytes */
 	struct sent_t sent;
 	u16 local_port;

@@ -37,6 +37,7 @@ _SERVER = {
     "stream_id": "stream.id",
     "stream_ctx": "stream.ctx",
     "stream_conn": "stream.sc",
+    "stream_state": "stream.state",
 }
 _CLIENT = {
     "cc_streams": "ClientConn.streams",
@@ -45,6 +46,12 @@ _CLIENT = {
     "cs_ctx": "clientStream.ctx",
 }
 _WAITS = "clientStream.respHeaderRecv"
+_GRPC_SERVER = ("streams", "ss_conn", "ss_id", "ss_base")
+_GRPC_CLIENT = ("cc_streams", "cc_next", "cs_id", "cs_ctx", "cs_base")
+_MEMBERS = (
+    *(f"h2.{home}.{name}" for home in (0, 1) for name in (*_SERVER, *_CLIENT, "cs_waits")),
+    *(f"grpc.{name}" for name in (*_GRPC_SERVER, *_GRPC_CLIENT)),
+)
 _PROGRAMS = (("go_h2_serve", "go_h2_read_loop"), ("go_x_serve", "go_x_read_loop"))
 
 
@@ -110,11 +117,7 @@ def stream_members(go: GoBinary) -> dict[str, int]:
 
     ``streams`` is 1 where at least one side of one of them is known.
     """
-    members = dict.fromkeys(
-        [f"h2.{home}.{name}" for home in (0, 1) for name in (*_SERVER, *_CLIENT, "cs_waits")], ABSENT
-    )
-    grpc = "streams ss_conn ss_id ss_base cc_streams cc_next cs_id cs_ctx cs_base".split()
-    members.update({f"grpc.{name}": ABSENT for name in grpc})
+    members = dict.fromkeys(_MEMBERS, ABSENT)
     swiss = swiss_maps(go)
     found: dict[str, int] = {}
     if swiss is not None and go.g_tls_offset is not None:
