@@ -7,6 +7,7 @@
 
 #define CONTEXT_DEPTH 24
 #define GO_JUMPS 22
+#define GO_JUMPS_READ 6
 
 /* internal/abi: itab.Type; Type.Size_, Type.Kind_, PtrType.Elem. */
 #define ITAB_TYPE 8
@@ -182,10 +183,10 @@ INLINE bool go_walk_step(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, 
 }
 
 /* Goes on with another program, as long as enough calls are left for the segment itself:
- * they follow each other 33 times at the most. */
+ * they follow each other 33 times at the most, and what is read may hold many frames. */
 INLINE void go_jump(void *ctx, struct op_t *op, u32 program)
 {
-	if (op->jumps >= GO_JUMPS)
+	if (op->jumps >= (op->at_entry ? GO_JUMPS : GO_JUMPS_READ))
 		return;
 	op->jumps += 1;
 	__progs_jmp_tp_map.call(ctx, program);

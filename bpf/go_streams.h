@@ -90,7 +90,7 @@ INLINE void go_begin_scan(struct op_t *op, struct go_scan_t *s, struct socket_st
 	s->walking = 0;
 }
 
-/* Program 9: looks for new streams in the connection's table. */
+/* Program 10: looks for new streams in the connection's table. */
 INLINE int run_go_streams(void *ctx)
 {
 	struct op_t *op = operation();
@@ -141,7 +141,7 @@ INLINE int run_go_streams(void *ctx)
 	return 0;
 }
 
-/* Program 10: follows the contexts of the streams found. */
+/* Program 11: follows the contexts of the streams found. */
 INLINE int run_go_asked(void *ctx)
 {
 	struct op_t *op = operation();
@@ -302,7 +302,7 @@ INLINE void go_end_scan(struct go_scan_t *s, struct socket_state_t *st, u32 told
 	st->go_told = (u64)seen << 32 | last; /* at once: another CPU may be at it, too */
 }
 
-/* Program 12: tells user space, some at a time. */
+/* Program 13: tells user space, some at a time. */
 INLINE int run_go_tell(void *ctx)
 {
 	struct op_t *op = operation();
@@ -347,7 +347,7 @@ INLINE int go_looked(void *ctx, struct op_t *op, struct go_scan_t *s)
 	return 0;
 }
 
-/* Program 13: is a context's value a stream of this gRPC transport? Then its type is that
+/* Program 14: is a context's value a stream of this gRPC transport? Then its type is that
  * of streams. */
 INLINE int run_go_proof(void *ctx)
 {
@@ -393,7 +393,7 @@ INLINE int run_go_proof(void *ctx)
 	return go_looked(ctx, op, s);
 }
 
-/* Program 11: learns the contexts of an HTTP/2 server connection's new streams. */
+/* Program 12: learns the contexts of an HTTP/2 server connection's new streams. */
 INLINE int run_go_server(void *ctx)
 {
 	struct op_t *op = operation();
