@@ -535,6 +535,8 @@ INLINE int run_output(void *ctx)
 		}
 	}
 	burst_commit(b, r->size);
+	if (op->kin.count)
+		__progs_jmp_tp_map.call(ctx, PROG_GO_LINEAGE);
 	return 0;
 }
 

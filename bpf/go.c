@@ -7,12 +7,21 @@ INLINE int note_receiver(struct pt_regs *regs, u32 kind)
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 	struct go_conn_t value = {.receiver = regs->ax, .kind = kind};
+	u64 g = regs->r14;
 	struct go_key key = {.tgid = tgid};
 
 	if (!pi || !pi->go || pi->g_goid < 0)
 		return 0;
-	/* Register ABI: the receiver in rax, the goroutine in r14. */
-	READ_USER(key.goid, regs->r14, pi->g_goid);
+	/* Register ABI: the receiver in rax, the goroutine in r14. Else on the stack, and
+	 * where the thread keeps it. */
+	if (pi->stack_abi) {
+		struct member_fields_offset *o = offsets();
+		if (!o || pi->identity == GO_BY_UPROBE)
+			return 0; /* found on the stack at its first message */
+		READ_USER(value.receiver, (u64)regs->sp, 8);
+		g = current_g(o, pi);
+	}
+	READ_USER(key.goid, g, pi->g_goid);
 	if (key.goid)
 		go_conn_map.update(&key, &value);
 	return 0;

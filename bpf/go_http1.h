@@ -4,6 +4,7 @@
 #define OTEL_EBPF_GO_HTTP1_H
 
 #include "go_context.h"
+#include "go_lineage.h"
 #include "go_stack.h"
 
 /* First read on a server connection: its cancelCtx names it from now on. */
@@ -76,18 +77,19 @@ INLINE void go_find_caller(void *ctx, struct op_t *op, struct proc_info_t *pi, u
 	}
 	READ_USER(g, waiter, pi->sudog_g);
 	READ_USER(goid, g, pi->g_goid);
-	if (pi->g_parent_goid >= 0)
-		READ_USER(parent_goid, g, pi->g_parent_goid);
 	if (!goid)
 		return;
+	parent_goid = go_parent(pi, r->tgid, g, goid);
 	r->caller_goid = goid;
 	if (pi->g_startpc >= 0)
 		READ_USER(r->caller_site, g, pi->g_startpc);
-	r->caller_uid = carried_by(r->tgid, goid, parent_goid, &rule, &responded);
+	r->caller_uid = carried_in_line(r->tgid, goid, parent_goid, &rule, &responded, &op->kin);
 	if (r->caller_uid) {
 		r->flags |= FLAG_CALLER;
-		if (rule == RULE_ANCESTOR)
+		if (rule == RULE_ANCESTOR) {
 			r->flags |= FLAG_CALLER_PARENT;
+			go_remember_line(pi, r->tgid, goid, parent_goid, r->caller_site);
+		}
 		if (r->context_uid && r->context_uid != r->caller_uid)
 			count(STAT_GO_DISAGREE);
 	}

@@ -3,3 +3,4 @@
 #include "sockets.c"
 #include "process.c"
 #include "go.c"
+#include "go_identity.c"

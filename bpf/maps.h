@@ -49,6 +49,15 @@ BPF_TABLE("lru_hash", struct go_context_key, struct go_context_t, go_context_map
 /* Streams of HTTP/2 server connections, by their contexts. */
 BPF_TABLE("lru_hash", struct go_context_key, u64, go_stream_map, 65536);
 BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);
+/* Who is running, told by uprobes; see go_identity.c. By thread: the goroutine it runs, its g;
+ * and who called runtime.newproc1. By goroutine: who bore it, and when; its latest read or
+ * write. */
+BPF_HASH(goroutines_map, u64, u64, MAX_THREADS);
+BPF_HASH(go_running_map, u64, u64, MAX_THREADS);
+BPF_HASH(pid_tgid_callerid_map, u64, struct go_newproc_caller, MAX_THREADS);
+BPF_TABLE("lru_hash", struct go_key, u64, go_ancerstor_map, 65536);
+BPF_TABLE("lru_hash", struct go_key, struct go_newborn_t, go_newborn_map, 65536);
+BPF_TABLE("lru_hash", struct go_key, u64, go_rw_ts_map, 16384);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
@@ -73,7 +82,8 @@ enum prog {
 	PROG_GO_ASKED = 11,
 	PROG_GO_SERVER = 12,
 	PROG_GO_TELL = 13,
-	PROG_GO_PROOF = 14
+	PROG_GO_PROOF = 14,
+	PROG_GO_LINEAGE = 15
 };
 
 INLINE struct member_fields_offset *offsets(void)

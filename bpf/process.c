@@ -100,6 +100,7 @@ int on_exec(void *c)
 	struct op_t *op = operation();
 
 	proc_info_map.delete(&tgid); /* another program now */
+	go_thread_ends(bpf_get_current_pid_tgid());
 	/* A short one must be looked at before it is gone. */
 	process_events.perf_submit(c, &tgid, sizeof(tgid));
 	if (op)
@@ -118,6 +119,7 @@ int on_exit(void *c)
 	/* Killed inside a call, its arguments would stay. */
 	forget_send(id);
 	__active_read_args_map.delete(&id);
+	go_thread_ends(id);
 	if (__trace_map.lookup(&unit)) {
 		__trace_map.delete(&unit);
 		count(STAT_TRACES_CLOSED);

@@ -33,7 +33,8 @@ enum record_type {
 	RECORD_EXIT = 6, /* a process has ended */
 	RECORD_EOF = 7,  /* the peer closed its side, or shutdown(SHUT_WR) closed ours */
 	RECORD_ERROR = 8, /* a socket call failed for good; `length` holds the errno */
-	RECORD_STREAM = 9 /* who asked for client stream `length` of socket_id's connection */
+	RECORD_STREAM = 9, /* who asked for client stream `length` of socket_id's connection */
+	RECORD_LINEAGE = 10 /* goroutines through which caller_goid inherits `uid`; see go_lineage.h */
 };
 
 enum direction { INGRESS = 0, EGRESS = 1 };
@@ -100,6 +101,12 @@ enum stat {
 	STAT_GO_STACK_NOTHING = 24, /* stacks on which there was none */
 	STAT_GO_STREAMS_UNBOUND = 25, /* client streams of which nothing tells who asked */
 	STAT_GO_SCAN_CUT = 26,        /* tables of streams too large to be looked through */
+	STAT_GO_THREADS_FULL = 27,
+	STAT_GO_BIRTHS = 28,           /* goroutines whose birth runtime.newproc1 told */
+	STAT_GO_IDENTITY_DIFFERS = 29, /* memory and the scheduler named different goroutines */
+	STAT_GO_IDENTITY_AGREES = 30,  /* the same one */
+	STAT_GO_PARENT_DIFFERS = 31,   /* or who bore it */
+	STAT_GO_PARENT_AGREES = 32,
 	STAT_COUNT = 64
 };
 

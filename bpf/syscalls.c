@@ -37,6 +37,11 @@ int prog_go_stack(void *ctx)
 	return run_go_stack(ctx);
 }
 
+int prog_go_lineage(void *ctx)
+{
+	return run_go_lineage(ctx);
+}
+
 int prog_go(void *ctx)
 {
 	return run_go(ctx);

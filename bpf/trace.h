@@ -52,6 +52,11 @@ INLINE bool born_during(u64 unit, struct trace_info_t *t, u64 goid)
 {
 	struct go_birth_t *birth = go_birth_map.lookup(&unit);
 
+	struct go_key key = {.goid = goid, .tgid = unit >> 32};
+	struct go_newborn_t *born = go_newborn_map.lookup(&key);
+
+	if (born && born->ts)
+		return born->ts > t->begun;
 	if (!birth || birth->uid != t->uid)
 		return false;
 	/* goidgen counts batches' ends: ids above it were not dealt yet. */
@@ -83,6 +88,8 @@ INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 	if (!unit || (st->counted && st->trace_key == unit)) {
 		t = __trace_map.lookup(&unit);
 		if (unit && t) {
+			if (t->uid != st->uid)
+				t->begun = now;
 			t->uid = st->uid;
 			t->socket_id = st->socket_id;
 			t->ts = now;
@@ -105,6 +112,7 @@ INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 		struct trace_info_t fresh = {.uid = st->uid,
 					     .socket_id = st->socket_id,
 					     .ts = now,
+					     .begun = now,
 					     .goid = op->rec.goid,
 					     .open = 1};
 		if (__trace_map.update(&unit, &fresh)) {
@@ -120,6 +128,8 @@ INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 		t->ambiguous = 1;
 		t->loop |= LOOP_SEVERAL;
 	}
+	if (t->uid != st->uid)
+		t->begun = now;
 	t->uid = st->uid;
 	t->socket_id = st->socket_id;
 	t->ts = now;
@@ -148,6 +158,7 @@ INLINE void inherit(struct op_t *op, struct socket_state_t *st, u64 now)
 	struct trace_info_t fresh = {.uid = t->uid,
 				     .socket_id = st->socket_id,
 				     .ts = now,
+				     .begun = t->begun,
 				     .goid = op->rec.goid,
 				     .responded = t->responded,
 				     .inherited = 1};
@@ -162,13 +173,34 @@ INLINE void inherit(struct op_t *op, struct socket_state_t *st, u64 now)
 	count(STAT_TRACES_OPENED);
 }
 
-/* What the goroutine carries, or inherits from the one that bore it. */
-INLINE u64 carried_by(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *responded)
+/* Where births are followed, a goroutine's latest read or write is too, and one that has been
+ * silent for so long is no ancestor any more. */
+#define GO_RW_TIMEOUT 120000000000ULL
+
+INLINE bool go_silent(u32 tgid, u64 goid)
 {
-	u64 unit = goroutine_unit(tgid, goid);
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+	struct go_key key = {.goid = goid, .tgid = tgid};
+	u64 *latest;
+
+	if (!pi || !pi->newproc)
+		return false;
+	latest = go_rw_ts_map.lookup(&key);
+	return latest && *latest + GO_RW_TIMEOUT < bpf_ktime_get_ns();
+}
+
+/* What the goroutine carries, or inherits: from the one that bore it, or, where it is known who
+ * bore whom, from the nearest of five generations that carries anything. `kin` takes the
+ * goroutines in between, the youngest first; what they inherit must be judged too. */
+INLINE u64 carried_in_line(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *responded,
+			   struct go_kin_t *kin)
+{
+	u64 unit = goroutine_unit(tgid, goid), at = parent_goid, below = goid;
 	struct trace_info_t *t = __trace_map.lookup(&unit);
 
 	*rule = RULE_NONE;
+	if (kin)
+		kin->count = 0;
 	if (t && t->goid == goid && !t->inherited) {
 		*responded = t->responded;
 		*rule = t->ambiguous ? RULE_AMBIGUOUS : RULE_GOROUTINE;
@@ -177,13 +209,41 @@ INLINE u64 carried_by(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *respond
 	if (!parent_goid)
 		return 0;
 	want_births(tgid);
-	unit = goroutine_unit(tgid, parent_goid);
+	NO_UNROLL
+	for (int i = 0; i < GO_ANCESTORS; i++) {
+		struct go_key key = {.goid = at, .tgid = tgid};
+		u64 *up;
+
+		if (!at)
+			return 0;
+		unit = goroutine_unit(tgid, at);
+		t = __trace_map.lookup(&unit);
+		if (t && t->goid == at)
+			break;
+		up = go_ancerstor_map.lookup(&key);
+		if (!kin || !up)
+			return 0;
+		if (i < GO_ANCESTORS - 1) {
+			kin->goid[i] = at;
+			kin->count = i + 1;
+		}
+		below = at;
+		at = *up;
+	}
 	t = __trace_map.lookup(&unit);
-	if (!t || t->goid != parent_goid || t->ambiguous || !born_during(unit, t, goid))
+	/* Of those in between, the eldest was born first: if it was born during the request,
+	 * all were. */
+	if (!t || t->goid != at || t->ambiguous || !born_during(unit, t, below) ||
+	    go_silent(tgid, at))
 		return 0;
 	*responded = t->responded;
 	*rule = RULE_ANCESTOR;
 	return t->uid;
+}
+
+INLINE u64 carried_by(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *responded)
+{
+	return carried_in_line(tgid, goid, parent_goid, rule, responded, 0);
 }
 
 /* A request leaves: what caused it, as far as the writing unit tells. */

@@ -215,6 +215,7 @@ struct trace_info_t {
 	u64 uid;
 	u64 socket_id;
 	u64 ts;
+	u64 begun; /* when uid's first bytes were read */
 	u64 goid;
 	u32 open;      /* requests it has read whose response has not begun */
 	u8 ambiguous;  /* more than one was open; until none is */
@@ -273,6 +274,39 @@ struct proc_info_t {
 	s32 tls_conn; /* crypto/tls.Conn.conn */
 	struct go_h2_t h2[2]; /* net/http's own, golang.org/x/net's */
 	struct go_grpc_t grpc;
+	/* Who is running, and who bore it (go_identity.c). */
+	u8 stack_abi;      /* arguments and results on the stack: before Go 1.17 */
+	u8 identity;       /* enum go_identity */
+	u8 newproc;        /* runtime.newproc1 has its probes */
+	u8 newproc_caller; /* which of newproc1's arguments is the caller's g, from 1 */
+	u32 identity_pad;
+};
+
+enum go_identity {
+	GO_BY_TLS = 0,
+	GO_BY_UPROBE = 1, /* runtime.casgstatus tells */
+	GO_BY_BOTH = 2    /* and both are compared */
+};
+
+/* A thread is in runtime.newproc1. */
+struct go_newproc_caller {
+	u64 goid;
+	u64 sp; /* stack pointer at its entry */
+};
+
+/* A goroutine whose birth was seen. */
+struct go_newborn_t {
+	u64 ts;   /* 0: the birth itself was not seen */
+	u64 site; /* address of the function it was started with */
+};
+
+#define GO_ANCESTORS 5 /* generations */
+
+/* Goroutines between one that calls and the one that it inherits from. */
+struct go_kin_t {
+	u64 goid[4];
+	u32 count;
+	u32 pad;
 };
 
 #define GO_STACK_WORDS 64 /* a power of two */
@@ -326,6 +360,7 @@ struct op_t {
 	u8 jumps; /* programs spent on streams */
 	u8 hit;   /* the stream looked for is there */
 	u8 pad[3];
+	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };
 

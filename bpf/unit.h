@@ -19,6 +19,31 @@ INLINE u64 current_g(struct member_fields_offset *o, struct proc_info_t *pi)
 	return g;
 }
 
+INLINE void go_thread_ends(u64 thread)
+{
+	if (go_running_map.lookup(&thread)) {
+		go_running_map.delete(&thread);
+		goroutines_map.delete(&thread);
+	}
+	pid_tgid_callerid_map.delete(&thread);
+}
+
+/* What the scheduler last put on this thread. */
+INLINE void go_by_scheduler(struct proc_info_t *pi, u64 thread, u64 *g, u64 *goid)
+{
+	u64 *running = go_running_map.lookup(&thread);
+	u64 *told = goroutines_map.lookup(&thread);
+
+	if (!running || !told)
+		return;
+	if (*goid)
+		count(*goid == *told ? STAT_GO_IDENTITY_AGREES : STAT_GO_IDENTITY_DIFFERS);
+	if (pi->identity == GO_BY_UPROBE) {
+		*g = *running;
+		*goid = *told;
+	}
+}
+
 /* Fills unit and goid. unit stays 0 where a Go thread runs no goroutine:
  * what a runtime thread does belongs to no request. */
 INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
@@ -40,20 +65,49 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 	r->flags |= FLAG_GO;
 	if (pi->g_goid < 0)
 		return; /* its goroutines cannot be told apart */
-	u64 g = current_g(o, pi);
+	u64 g = 0;
+	if (pi->identity != GO_BY_UPROBE) {
+		g = current_g(o, pi);
+		if (g)
+			READ_USER(r->goid, g, pi->g_goid);
+	}
+	if (pi->identity != GO_BY_TLS)
+		go_by_scheduler(pi, (u64)tgid << 32 | r->tid, &g, &r->goid);
 	if (!g)
 		return;
 	op->g = g;
-	READ_USER(r->goid, g, pi->g_goid);
-	if (r->goid)
-		op->unit = goroutine_unit(tgid, r->goid);
+	if (!r->goid)
+		return;
+	op->unit = goroutine_unit(tgid, r->goid);
+	if (pi->newproc) {
+		struct go_key key = {.goid = r->goid, .tgid = tgid};
+		go_rw_ts_map.update(&key, &r->ts);
+	}
 }
 
-/* Who bore the running goroutine; 0 before Go 1.21. */
+/* Who bore goroutine `goid`, whose g is at `g`; 0: not known. */
+INLINE u64 go_parent(struct proc_info_t *pi, u32 tgid, u64 g, u64 goid)
+{
+	struct go_key key = {.goid = goid, .tgid = tgid};
+	u64 parent = 0, *told = 0;
+
+	if (pi->identity != GO_BY_UPROBE && pi->g_parent_goid >= 0)
+		READ_USER(parent, g, pi->g_parent_goid);
+	if (!pi->newproc)
+		return parent;
+	told = go_ancerstor_map.lookup(&key);
+	if (!told)
+		return parent;
+	if (parent)
+		count(parent == *told ? STAT_GO_PARENT_AGREES : STAT_GO_PARENT_DIFFERS);
+	return parent ? parent : *told;
+}
+
+/* Who bore the running goroutine. */
 INLINE void find_parent_goid(struct op_t *op, struct proc_info_t *pi)
 {
-	if (pi && op->g && pi->g_parent_goid >= 0)
-		READ_USER(op->parent_goid, op->g, pi->g_parent_goid);
+	if (pi && op->g)
+		op->parent_goid = go_parent(pi, op->rec.tgid, op->g, op->rec.goid);
 }
 
 #endif

@@ -24,7 +24,7 @@ from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.events.capture import CaptureWriter
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import EXEC, EXIT, LAYOUT
+from otel_ebpf.events.layout import EXEC, EXIT, FORK, LAYOUT
 from otel_ebpf.export.factory import make_exporter, make_queue
 from otel_ebpf.export.queue import ExportQueue
 from otel_ebpf.export.sampling import TraceSampler
@@ -65,6 +65,7 @@ class AgentConfig:
         output: as :func:`otel_ebpf.export.factory.make_exporter` takes it.
         record: capture file to write instead of exporting, or "".
         command: program to start and to trace alone, or empty.
+        go_identity: how goroutines are told apart, one of ``go_identity.WAYS``.
     """
 
     kernel: KernelConfig
@@ -74,6 +75,7 @@ class AgentConfig:
     output: str = "auto"
     record: str = ""
     command: list[str] = field(default_factory=list)
+    go_identity: str = "auto"
 
 
 class Agent:
@@ -105,7 +107,7 @@ class Agent:
         self._processes = ProcessTable(env)
         self._processes.on_new = self._described
         self._capture: CaptureWriter | None = None
-        self._targets = Targets(config.globs)
+        self._targets = Targets(config.globs, config.go_identity)
         self._pipeline = Pipeline(
             Ids(),
             SpanBuilder(self._clock, settings),
@@ -234,6 +236,9 @@ class Agent:
             self._names[record.tgid] = record.comm
         elif record.type == EXIT:
             self._processes.exit(record.tgid)
+            self._targets.ended(record.tgid)
+        elif record.type == FORK:
+            self._targets.forked(record.uid, record.tgid)
 
     def _process_of(self, pid: int) -> Process | None:
         """The process; by its command's name alone when it was gone before it was read."""
@@ -249,6 +254,9 @@ class Agent:
         return self._brief.setdefault(pid, brief)
 
     def _take_found(self) -> None:
+        wanted = self._pipeline.correlator.parents.wanted_births
+        while wanted:
+            self._targets.want_births(wanted.pop())
         found = self._targets.found
         while found:
             pid, language = found.popleft()

@@ -43,6 +43,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         help="services that listen on these ports",
     )
     choose.add_argument(
+        "--go-identity",
+        default=None,
+        metavar="WAY",
+        help="how goroutines are told apart: auto (default), tls, uprobe or both",
+    )
+    choose.add_argument(
         "--capture-bytes",
         type=int,
         default=None,
@@ -75,7 +81,7 @@ def _agent(arguments: argparse.Namespace) -> int:
     # Loaded here: `doctor` and `replay` must work where these cannot.
     from otel_ebpf.kernel.config import CAPTURE_DEFAULT, KernelConfig
     from otel_ebpf.kernel.obtain import Preparation
-    from otel_ebpf.selection import chosen_globs, chosen_pids, chosen_ports
+    from otel_ebpf.selection import chosen_globs, chosen_identity, chosen_pids, chosen_ports
 
     env = os.environ
     program: list[str] = arguments.program
@@ -112,6 +118,7 @@ def _agent(arguments: argparse.Namespace) -> int:
             output=getattr(arguments, "output", "auto"),
             record=arguments.file if arguments.command == "record" else "",
             command=program,
+            go_identity=chosen_identity(arguments.go_identity, env),
         )
         return Agent(config, env, sys.stdout, sys.stderr).run()
 

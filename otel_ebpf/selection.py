@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from otel_ebpf.discovery.go_identity import WAYS
 from otel_ebpf.errors import UsageError
 
 _PIDS = "OTEL_EBPF_TARGET_PID"
 _EXE = "OTEL_EBPF_AUTO_TARGET_EXE"
 _PORT = "OTEL_EBPF_OPEN_PORT"
+_IDENTITY = "OTEL_EBPF_GO_IDENTITY"
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -56,3 +58,16 @@ def chosen_ports(flags: Iterable[str], env: Mapping[str, str]) -> list[tuple[int
     """--port, else OTEL_EBPF_OPEN_PORT."""
     given = [parse_ports(text) for text in flags]
     return given or [parse_ports(text, _PORT) for text in _from_env(env, _PORT)]
+
+
+def chosen_identity(flag: str | None, env: Mapping[str, str]) -> str:
+    """--go-identity, else OTEL_EBPF_GO_IDENTITY, else ``auto``. Raises UsageError."""
+    where = "--go-identity" if flag is not None else _IDENTITY
+    way = (flag if flag is not None else env.get(_IDENTITY, "")).strip() or "auto"
+    if way not in WAYS:
+        raise UsageError(
+            f"{way!r} is no way to tell goroutines apart",
+            where=where,
+            mend=f"use one of {', '.join(WAYS)}",
+        )
+    return way

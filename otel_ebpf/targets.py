@@ -7,16 +7,30 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
+
+from cachetools import LRUCache
 
 from otel_ebpf.discovery.elf import identity
 from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_callers import stream_members, stream_probes
+from otel_ebpf.discovery.go_identity import (
+    BOTH,
+    TLS,
+    UPROBE,
+    births_needed,
+    births_seen,
+    chosen_way,
+    identity_members,
+    identity_places,
+)
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
-from otel_ebpf.errors import OtelEbpfError
+from otel_ebpf.uprobes import Key, Uprobes, UprobeSide
 
 _log = logging.getLogger(__name__)
 
@@ -46,23 +60,28 @@ _HTTP1 = {
 READ_LOOP = "net/http.(*persistConn).readLoop"
 SERVE = "net/http.(*conn).serve"
 _HTTP1_PROBES = ((READ_LOOP, "go_persist_conn_read_loop"), (SERVE, "go_conn_serve"))
+_CUR_REQ_POINTER = (1, 20, 0)
+MAX_IMAGES = 4096
+_TICK = 5.0
+"""Seconds between two looks for programs that nobody runs any more."""
 
 
-class KernelSide(Protocol):
+class KernelSide(UprobeSide, Protocol):
     """What is needed of the kernel half."""
 
     def set_process(self, pid: int, members: dict[str, int]) -> None: ...
 
-    def attach_uprobe(self, path: str, offset: int, program: str) -> int: ...
-
     def choose(self, pids: Sequence[int]) -> None: ...
 
 
-def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
+def process_members(
+    go: GoBinary, load_bias: int, way: int | None = TLS, births: bool = False
+) -> dict[str, int]:
     """Members of ``struct proc_info_t`` for a Go process.
 
     ``go`` is 1 where goroutines can be told apart, ``http1`` where net/http's client
-    and server connections can be read as well.
+    and server connections can be read as well. ``way`` and ``births`` are those of
+    ``go_identity``.
     """
     offsets = go.offsets
     absent = -1
@@ -83,14 +102,15 @@ def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
     for member, name in {**_RUNTIME, **_HTTP1}.items():
         members[member] = offsets.get(name, absent)
     members["go"] = 1
-    if go.g_tls_offset is None or members["g_goid"] < 0:
+    members.update(identity_members(go, way, births))
+    if way is None or members["g_goid"] < 0:
         # Its goroutines cannot be told apart: nothing carries anything, no thread either.
         members["g_goid"] = absent
         return members
     generation = offsets.get("runtime.schedt.goidgen", absent)
-    births = "runtime.sched" in go.addresses and "runtime.allp" in go.addresses
+    known = "runtime.sched" in go.addresses and "runtime.allp" in go.addresses
     together = members["p_goidcacheend"] == members["p_goidcache"] + 8
-    if births and generation >= 0 and members["p_goidcache"] >= 0 and together:
+    if known and generation >= 0 and members["p_goidcache"] >= 0 and together:
         members["goidgen"] = go.addresses["runtime.sched"] + load_bias + generation
         members["allp"] = go.addresses["runtime.allp"] + load_bias
     members.update(stream_members(go))
@@ -104,6 +124,8 @@ def process_members(go: GoBinary, load_bias: int) -> dict[str, int]:
         members["rc_req"] = offsets.get("net/http.requestAndChan.req", absent)
         if members["rc_req"] < 0:
             return members
+    if go.version < _CUR_REQ_POINTER and members["conn_cur_req"] >= 0:
+        members["conn_cur_req"] += 8  # an atomic.Value: a type, then the pointer
     if all(members[member] >= 0 for member in _HTTP1):
         members["http1"] = 1
     return members
@@ -115,21 +137,29 @@ class Targets:
     Args:
         kernel: set once it is loaded; looking at programs goes on before that.
         globs: ``--exe`` patterns; a program whose path or name matches is chosen.
+        identity: how goroutines are told apart, one of ``go_identity.WAYS``.
         told: called from this thread with each Go process that is ready.
     """
 
-    def __init__(self, globs: Sequence[str], proc: ProcFs | None = None) -> None:
+    def __init__(
+        self, globs: Sequence[str], identity: str = "auto", proc: ProcFs | None = None
+    ) -> None:
         self._globs = tuple(globs)
         self._proc = proc or ProcFs()
-        self._work: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._uprobes: set[tuple[int, int, int, int]] = set()
+        self._identity = identity
+        self._work: queue.SimpleQueue[tuple[Callable[[int], None], int] | None] = (
+            queue.SimpleQueue()
+        )
+        self._images: LRUCache[int, ProcessImage] = LRUCache(MAX_IMAGES)
+        self._births: set[Key] = set()
+        """Programs whose goroutines' births are followed because somebody asked."""
         self._kernel: KernelSide | None = None
+        self._uprobes: Uprobes | None = None
         self.found: deque[tuple[int, str]] = deque()
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.go_processes = 0
         self.go_without_identity = 0
         self.unreadable = 0
-        self.uprobes = 0
         self._thread = threading.Thread(target=self._run, name="otel-ebpf-targets", daemon=True)
 
     def prepare(self) -> list[ProcessImage]:
@@ -144,13 +174,26 @@ class Targets:
     def start(self, kernel: KernelSide, images: Sequence[ProcessImage]) -> None:
         """The kernel half is there: tells it of ``images`` and begins to follow others."""
         self._kernel = kernel
+        self._uprobes = Uprobes(kernel)
         for image in images:
             self._apply(image)
         self._thread.start()
 
     def look(self, pid: int) -> None:
         """A process runs a new program."""
-        self._work.put(pid)
+        self._work.put((self._look, pid))
+
+    def forked(self, parent: int, child: int) -> None:
+        """A process runs a copy of its parent's program."""
+        self._work.put((lambda pid: self._forked(pid, child), parent))
+
+    def ended(self, pid: int) -> None:
+        """A process has ended."""
+        self._work.put((self._ended, pid))
+
+    def want_births(self, pid: int) -> None:
+        """A request of this Go process would have a parent if it were known who bears whom."""
+        self._work.put((self._want_births, pid))
 
     def stop(self) -> None:
         """Ends the thread."""
@@ -164,15 +207,27 @@ class Targets:
             "go_processes": self.go_processes,
             "go_processes_without_goroutines": self.go_without_identity,
             "programs_unreadable": self.unreadable,
-            "uprobes": self.uprobes,
+            "uprobes": self._uprobes.count if self._uprobes else 0,
+            "uprobes_refused": self._uprobes.refused if self._uprobes else 0,
+            "programs_with_births_followed": len(self._births),
         }
 
     def _run(self) -> None:
+        next_tick = time.monotonic() + _TICK
         while True:
-            pid = self._work.get()
-            if pid is None:
+            try:
+                job = self._work.get(timeout=max(0.0, next_tick - time.monotonic()))
+            except queue.Empty:
+                next_tick = time.monotonic() + _TICK
+                self._guard(self._tick, 0)
+                continue
+            if job is None:
                 return
-            self._guard(self._look, pid)
+            self._guard(*job)
+
+    def _tick(self, _: int) -> None:
+        assert self._uprobes is not None
+        self._uprobes.tick(time.monotonic(), lambda pid: self._proc.stat(pid) is not None)
 
     def _guard(self, act: Callable[[int], None], pid: int) -> None:
         try:
@@ -182,9 +237,35 @@ class Targets:
             _log.warning("process %d is traced without its details: %s", pid, error)
 
     def _look(self, pid: int) -> None:
+        self._ended(pid)
         image = classify(pid, self._proc)
         if image is not None:
             self._apply(image)
+
+    def _ended(self, pid: int) -> None:
+        assert self._uprobes is not None
+        self._images.pop(pid, None)
+        self._uprobes.ended(pid, time.monotonic())
+
+    def _forked(self, parent: int, child: int) -> None:
+        image = self._images.get(parent)
+        if image is not None and image.go is not None and self._uprobes is not None:
+            self._images[child] = replace(image, pid=child)
+            self._uprobes.runs(child, image.go.identity, image.exe)
+
+    def _want_births(self, pid: int) -> None:
+        image = self._images.get(pid)
+        if image is None or image.go is None or self._kernel is None:
+            return
+        go = image.go
+        if go.identity in self._births or not births_seen(go):
+            return
+        if not births_needed(go, chosen_way(go, self._identity)):
+            return
+        self._births.add(go.identity)
+        for other in list(self._images.values()):
+            if other.go is go:
+                self._apply_go(self._kernel, other, go)
 
     def _apply(self, image: ProcessImage) -> None:
         assert self._kernel is not None
@@ -201,18 +282,32 @@ class Targets:
         return any(fnmatch.fnmatchcase(exe if "/" in glob else name, glob) for glob in self._globs)
 
     def _apply_go(self, kernel: KernelSide, image: ProcessImage, go: GoBinary) -> None:
+        way = chosen_way(go, self._identity)
+        births = births_seen(go) and (way in (UPROBE, BOTH) or go.identity in self._births)
         bias = self._load_bias(image.pid, go) if go.pie else 0
-        members = process_members(go, bias or 0)
+        members = process_members(go, bias or 0, way, births)
         if go.pie and bias is None:
             members["allp"] = members["goidgen"] = 0
         kernel.set_process(image.pid, members)
-        self.go_processes += 1
-        if members["g_goid"] < 0:
-            self.go_without_identity += 1
-        probes = list(_HTTP1_PROBES) if members["http1"] else []
-        probes += stream_probes(members)
-        if not probes or go.identity in self._uprobes:
-            return
+        if image.pid not in self._images:
+            self.go_processes += 1
+            if members["g_goid"] < 0:
+                self.go_without_identity += 1
+        self._images[image.pid] = image
+        if members["g_goid"] >= 0:
+            probes = list(_HTTP1_PROBES) if members["http1"] else []
+            self._attach(image, go, [*probes, *stream_probes(members)], way, births)
+
+    def _attach(
+        self,
+        image: ProcessImage,
+        go: GoBinary,
+        probes: Sequence[tuple[str, str]],
+        way: int | None,
+        births: bool,
+    ) -> None:
+        assert self._uprobes is not None
+        self._uprobes.runs(image.pid, go.identity, image.exe)
         try:
             # Held open: the process may end, or its file be replaced, meanwhile.
             descriptor = os.open(self._proc.path(image.pid, "exe"), os.O_RDONLY | os.O_CLOEXEC)
@@ -220,29 +315,11 @@ class Targets:
             return  # it has ended; the next process of this program will do
         try:
             if identity(descriptor) == go.identity:
-                self._attach(kernel, image.exe, f"/proc/self/fd/{descriptor}", go, probes)
+                places = identity_places(descriptor, go, way, births)
+                places += [(go.symbols[n], program) for n, program in probes if n in go.symbols]
+                self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", places)
         finally:
             os.close(descriptor)
-
-    def _attach(
-        self,
-        kernel: KernelSide,
-        exe: str,
-        path: str,
-        go: GoBinary,
-        probes: Sequence[tuple[str, str]],
-    ) -> None:
-        self._uprobes.add(go.identity)
-        for symbol, program in probes:
-            offset = go.symbols.get(symbol)
-            if offset is None:
-                continue
-            try:
-                kernel.attach_uprobe(path, offset, program)
-                self.uprobes += 1
-            except OtelEbpfError as error:
-                self._uprobes.discard(go.identity)
-                _log.warning("%s: %s", exe, error)
 
     def _load_bias(self, pid: int, go: GoBinary) -> int | None:
         """Where a position-independent program was loaded: its first mapping's start."""

@@ -222,6 +222,8 @@ class Correlator:
             connection = self._connections.get(record.socket_id)
             if connection is not None:
                 connection.end(record.ts, ERRNO.get(record.length, "socket_error"), self)
+        elif kind == layout.LINEAGE:
+            self.parents.line(record)
         elif kind == layout.STREAM:
             self.parents.evidence.told(record)
         elif kind == layout.CORRECTION:

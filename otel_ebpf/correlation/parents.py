@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter, deque
 from typing import NamedTuple
+
+from cachetools import LRUCache
 
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.evidence import Evidence
@@ -41,6 +44,9 @@ MAX_DONE = 50_000
 TRIAL = 8_000_000_000
 """Nanoseconds for which a parent waits until the kind of its goroutine is known."""
 MAX_TRIAL = 4096
+MAX_LINES = 4096
+_PAIR = struct.Struct("<QQ")
+_UNKNOWN_SITE = -1
 
 
 class _Trial(NamedTuple):
@@ -48,7 +54,7 @@ class _Trial(NamedTuple):
     exchange: Live
     uid: int
     rule: str
-    site: int
+    sites: tuple[int, ...]
 
 
 class Parents:
@@ -71,6 +77,11 @@ class Parents:
         )
         self._trial: deque[_Trial] = deque()
         self._callers: set[int] = set()
+        self._lines: LRUCache[tuple[int, int], tuple[int, ...]] = LRUCache(MAX_LINES)
+        """(pid, goid) of a caller -> sites of those between it and whom it inherits from."""
+        self._asked: set[int] = set()
+        self.wanted_births: set[int] = set()
+        """Go processes that made a request for whose parent only ancestry could speak."""
         self.go: set[int] = set()
         """Processes known to be Go programs."""
 
@@ -117,6 +128,8 @@ class Parents:
         """Forgets what is known of a process."""
         self.go.discard(pid)
         self._callers.discard(pid)
+        self._asked.discard(pid)
+        self.wanted_births.discard(pid)
 
     # -- client requests -----------------------------------------------------------
 
@@ -162,23 +175,49 @@ class Parents:
         elif x.candidate and record.goid == x.writer:
             # Written and read by one goroutine: no pool of connections in between.
             uid, rule, site = x.candidate
-            self._believe(x, uid, RULES[rule], site, self.sites.saw(x.pid, site, x.writer, uid))
+            verdict = self.sites.saw(x.pid, site, x.writer, uid)
+            self._believe(x, uid, RULES[rule], (site,), verdict)
         elif x.candidate:
             self._abstain(x, "unconfirmed_ancestor")
         else:
+            if record.flags & FLAG_GO:
+                self._ask_births(x.pid)
             self._assembly_settle(x)
+
+    def line(self, record: Record) -> None:
+        """Goroutines through which ``record.caller_goid`` inherits ``record.uid``: they too
+        must keep to that request."""
+        whole = len(record.data) // _PAIR.size * _PAIR.size
+        sites = []
+        for goid, site in _PAIR.iter_unpack(record.data[:whole]):
+            if site:
+                self.sites.saw(record.tgid, site, goid, record.uid)
+            else:  # of an unknown kind: not to be believed
+                site = _UNKNOWN_SITE
+                self.sites.close(record.tgid, site)
+            sites.append(site)
+        self._lines[record.tgid, record.caller_goid] = tuple(sites)
+
+    def _ask_births(self, pid: int) -> None:
+        if pid not in self._asked:
+            self._asked.add(pid)
+            self.wanted_births.add(pid)
 
     def _by_witnesses(self, x: Live, record: Record) -> None:
         """The parked caller and the context chain of a net/http client connection."""
         caller, context = record.caller_uid, record.context_uid
         inherited = bool(record.flags & FLAG_CALLER_PARENT)
         believed: bool | None = True
+        sites: tuple[int, ...] = (record.caller_site,)
         if record.caller_goid and (inherited or not caller):
-            believed = self.sites.saw(x.pid, record.caller_site, record.caller_goid, caller)
+            self.sites.saw(x.pid, record.caller_site, record.caller_goid, caller)
+            sites += self._lines.pop((x.pid, record.caller_goid), ())
+            believed = self.sites.verdict_of_all(x.pid, sites)
         if caller and context and caller != context:
             if inherited:
                 # It works for a request other than the one it was born in: a pool.
-                self.sites.close(x.pid, record.caller_site)
+                for site in sites:
+                    self.sites.close(x.pid, site)
             if believed:
                 self._abstain(x, "witnesses_disagree")
             else:
@@ -187,11 +226,15 @@ class Parents:
             self.bind(x, context, BOTH if caller else CONTEXT)
         elif caller:
             rule = CALLER_PARENT if inherited else CALLER
-            self._believe(x, caller, rule, record.caller_site, believed)
+            self._believe(x, caller, rule, sites, believed)
         else:
+            if record.caller_goid:
+                self._ask_births(x.pid)
             self._abstain(x, "no_witness")
 
-    def _believe(self, x: Live, uid: int, rule: str, site: int, verdict: bool | None) -> None:
+    def _believe(
+        self, x: Live, uid: int, rule: str, sites: tuple[int, ...], verdict: bool | None
+    ) -> None:
         """Binds what a goroutine inherits, as far as its kind is known to keep to a request."""
         if verdict:
             self.bind(x, uid, rule)
@@ -199,7 +242,7 @@ class Parents:
             self._abstain(x, "goroutine_of_a_pool")
         else:
             x.on_trial = True
-            self._trial.append(_Trial(x.end + TRIAL, x, uid, rule, site))
+            self._trial.append(_Trial(x.end + TRIAL, x, uid, rule, sites))
             if len(self._trial) > MAX_TRIAL:
                 oldest = self._trial.popleft()
                 self._judge(oldest, oldest.until)
@@ -208,7 +251,7 @@ class Parents:
         x = waiting.exchange
         if x.settled:
             return
-        verdict = self.sites.verdict(x.pid, waiting.site)
+        verdict = self.sites.verdict_of_all(x.pid, waiting.sites)
         if verdict:
             self.bind(x, waiting.uid, waiting.rule)
         elif verdict is False:

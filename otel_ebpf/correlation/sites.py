@@ -71,6 +71,13 @@ class Sites:
             return False
         return True if place.kept >= TRUST else None
 
+    def verdict_of_all(self, pid: int, sites: tuple[int, ...]) -> bool | None:
+        """The same of several, each of which must be believed."""
+        verdicts = [self.verdict(pid, site) for site in sites]
+        if False in verdicts:
+            return False
+        return None if None in verdicts else True
+
     def close(self, pid: int, site: int) -> None:
         """Goroutines from there work for several requests: never believe them again."""
         place = self._place((pid, site))

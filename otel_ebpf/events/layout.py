@@ -69,7 +69,7 @@ HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
 """The record without its addresses, which are read once a connection."""
 
 # enum record_type
-VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM = range(10)
+VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM, LINEAGE = range(11)
 # enum role
 ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER = range(3)
 # enum family

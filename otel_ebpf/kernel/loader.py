@@ -62,6 +62,12 @@ STATS = (
     "go_stack_nothing",
     "go_streams_unbound",
     "go_scan_cut",
+    "go_threads_full",
+    "go_births",
+    "go_identity_differs",
+    "go_identity_agrees",
+    "go_parent_differs",
+    "go_parent_agrees",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 

@@ -63,6 +63,7 @@ TAIL_PROGRAMS = (
     "prog_go_server",
     "prog_go_tell",
     "prog_go_proof",
+    "prog_go_lineage",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 

@@ -28,10 +28,8 @@ def test_connections_older_than_the_agent_have_the_right_parents(build: str) -> 
                     old.get(f"/call?id={mode}.{number}&mode={mode}&n=1")
             spans = agent.stop()
     said = judge(spans, front.pid)
-    assert not said.wrong, said
-    # The first may be read by nobody who can be asked: its request was begun before.
-    assert said.right == {"seq": 20, "ctx": 20, "pool": 20}, (said, agent.ledger)
+    said.check(("seq", "ctx", "pool"), 20, agent.ledger)
     assert agent.ledger["go_stack_found"] >= 2
     # Each is looked for once a connection, not once a request.
-    assert agent.ledger["go_stack_found"] + agent.ledger["go_stack_nothing"] <= 6
+    assert agent.ledger["go_stack_found"] + agent.ledger.get("go_stack_nothing", 0) <= 6
     assert {rule for _, rule in said.rules} >= {"go.caller", "go.caller+context", "go.context"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,19 @@ class Verdict:
     wrong: Counter[str] = field(default_factory=Counter)
     absent: Counter[str] = field(default_factory=Counter)
     rules: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def check(self, modes: Sequence[str], each: int, ledger: Mapping[str, int]) -> None:
+        """Of ``each`` calls of these modes all are right; of others none is wrong.
+
+        A caller that did not wait yet when its answer came cannot be asked: so many, which
+        the kernel half has counted, may be absent.
+        """
+        assert not self.wrong, (self, ledger)
+        for mode in modes:
+            assert self.right[mode] + self.absent[mode] == each, (self, ledger)
+        lost = sum(self.absent[mode] for mode in modes)
+        assert lost <= ledger.get("go_not_parked", 0), (self, ledger)
+        assert lost <= each * len(modes) // 20 + 1, (self, ledger)
 
     def __str__(self) -> str:
         return f"right {self.right} wrong {self.wrong} absent {self.absent} {self.rules}"
