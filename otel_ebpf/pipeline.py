@@ -12,7 +12,7 @@ from collections.abc import Callable
 from otel_ebpf.correlation.correlator import Correlator
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.model import Exchange
-from otel_ebpf.events.decode import Decoder, Record
+from otel_ebpf.events.decode import Decoder, Place, Record, record_at
 from otel_ebpf.events.layout import EXEC, EXIT, FORK
 from otel_ebpf.events.order import Orderer
 from otel_ebpf.export.sampling import TraceSampler
@@ -20,6 +20,8 @@ from otel_ebpf.metadata.process import Process
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.model import Span
 
+AT_ONCE = 64
+"""Records that go through the stages together."""
 _TELEMETRY = ("/v1/traces", "/v1/metrics", "/v1/logs")
 
 
@@ -56,23 +58,21 @@ class Pipeline:
 
     def burst(self, data: bytes) -> None:
         """Takes one burst of one CPU."""
-        records = self.decoder.feed(data)
+        places, others = self.decoder.locate(data)
         if self._on_process is not None:
-            for record in records:
-                if record.type in (EXEC, FORK, EXIT):
-                    self._on_process(record)
-        self.orderer.feed(records)
+            for _, kind, burst, at in others:
+                if kind in (EXEC, FORK, EXIT):
+                    self._on_process(record_at(burst, at))
+        self.orderer.feed(places, others)
 
     def advance(self, watermark: int) -> None:
         """No record older than ``watermark`` (ns, CLOCK_MONOTONIC) will come any more."""
-        records = self.orderer.advance(watermark)
-        if records:
-            self._emit(self.correlator.feed(records))
+        self._feed(self.orderer.advance(watermark))
         self._emit(self.correlator.tick(watermark))
 
     def finish(self) -> None:
         """The end of the data: everything that can still leave does."""
-        self._emit(self.correlator.feed(self.orderer.flush()))
+        self._feed(self.orderer.flush())
         self._emit(self.correlator.flush())
 
     def go_process(self, pid: int) -> None:
@@ -93,6 +93,14 @@ class Pipeline:
             **self._builder.stats(),
             **self.counts,
         }
+
+    def _feed(self, places: list[Place]) -> None:
+        """A few at a time, so that what one stage has made is in the processor's cache when
+        the next one looks at it, and is gone when the next few are made."""
+        for start in range(0, len(places), AT_ONCE):
+            part = places[start : start + AT_ONCE]
+            records = [record_at(data, at) for _, _, data, at in part]
+            self._emit(self.correlator.feed(records))
 
     def _emit(self, exchanges: list[Exchange]) -> None:
         processes: dict[int, Process | None] = {}  # looked up once a batch

@@ -65,6 +65,28 @@ BURST = struct.Struct("<" + "".join(fmt for _, fmt in BURST_MEMBERS))
 ADDRESSES = struct.Struct("<IHH16s16s")
 """netns, local port, peer port, local and peer address: the record's end."""
 ADDRESSES_AT = RECORD.size - ADDRESSES.size
+
+
+def _only(*members: str) -> struct.Struct:
+    """Unpacks these members of a record, in their order there, and passes over the others."""
+    wanted = set(members)
+    parts = []
+    for name, fmt in RECORD_MEMBERS:
+        parts.append(fmt if name in wanted else f"{struct.calcsize('<' + fmt)}x")
+        wanted.discard(name)
+        if not wanted:
+            break
+    return struct.Struct("<" + "".join(parts))
+
+
+def offset(member: str) -> int:
+    """Where in a record the member begins."""
+    names = [name for name, _ in RECORD_MEMBERS]
+    return struct.calcsize("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[: names.index(member)]))
+
+
+SHAPE = _only("size", "type", "direction", "ts", "data_len")
+"""What is needed to find the next record, and to put this one in order."""
 HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
 """The record without its addresses, which are read once a connection."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from collections.abc import Sequence
+from operator import itemgetter
 
-from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import CORRECTION, VOID
+from otel_ebpf.events.decode import Place, record_at, shortened
+from otel_ebpf.events.layout import CORRECTION, DATA, VOID
 
-_TS = attrgetter("ts")
+_TS = itemgetter(0)
 
 
 class Orderer:
-    """Holds records until a watermark says that nothing older can still come.
+    """Holds records, undecoded, until a watermark says that nothing older can still come.
 
     The agent visits every CPU and empties its burst; what was recorded before a round
     of visits began has arrived when the round is over. That moment is the watermark, so
@@ -30,14 +31,18 @@ class Orderer:
         self.corrected = 0
         self.early = 0
         self.bound = bound
-        self._held: list[Record] = []
+        self._held: list[Place] = []
+        self._corrections = False
         self._watermark = 0
 
-    def feed(self, records: list[Record]) -> None:
-        """Takes records of one burst."""
-        self._held += records
+    def feed(self, places: list[Place], others: Sequence[Place]) -> None:
+        """Takes what :meth:`~otel_ebpf.events.decode.Decoder.locate` found in one burst."""
+        self._held += places
+        for _, kind, _, _ in others:
+            if kind == CORRECTION or kind == VOID:
+                self._corrections = True
 
-    def advance(self, watermark: int) -> list[Record]:
+    def advance(self, watermark: int) -> list[Place]:
         """Records up to ``watermark`` (ns, CLOCK_MONOTONIC), oldest first.
 
         A correction is applied to the send that it corrects, if that is still here.
@@ -48,23 +53,21 @@ class Orderer:
             return []
         held.sort(key=_TS)
         cut = len(held)
-        if held[-1].ts > watermark:
+        if held[-1][0] > watermark:
             cut = self._first_after(watermark)
         if len(held) - cut > self.bound:
             self.early += len(held) - cut - self.bound
             cut = len(held) - self.bound
         out = held[:cut]
         del held[:cut]
-        if out and out[0].ts < self._watermark:
-            self.late += sum(1 for r in out if r.ts < self._watermark)
+        if out and out[0][0] < self._watermark:
+            self.late += sum(1 for place in out if place[0] < self._watermark)
         self._watermark = max(watermark, self._watermark)
-        if any(r.type == CORRECTION or r.type == VOID for r in out):
-            out = self._correct(out)
-        if held and any(r.type == CORRECTION for r in held):
-            self._correct_from_held(out)
+        if self._corrections:
+            self._correct(out)
         return out
 
-    def flush(self) -> list[Record]:
+    def flush(self) -> list[Place]:
         """Everything that is held."""
         return self.advance(1 << 63)
 
@@ -77,39 +80,40 @@ class Orderer:
         low, high = 0, len(self._held)
         while low < high:
             middle = (low + high) // 2
-            if self._held[middle].ts > watermark:
+            if self._held[middle][0] > watermark:
                 high = middle
             else:
                 low = middle + 1
         return low
 
-    def _correct(self, records: list[Record]) -> list[Record]:
-        sends: dict[tuple[int, int], Record] = {}
-        out: list[Record] = []
-        for r in records:
-            if r.type == VOID:
-                self.corrected += 1
+    def _correct(self, out: list[Place]) -> None:
+        """Puts right what leaves. A correction behind the watermark still reaches its send."""
+        corrections = [place for place in out + self._held if place[1] == CORRECTION]
+        gone = {id(place) for place in out if place[1] == VOID}
+        self.corrected += len(gone)
+        sends = _sends(out, {record_at(data, at).ref_ts for _, _, data, at in corrections})
+        for place in corrections:
+            wanted = record_at(place[2], place[3])
+            number = sends.get((wanted.socket_id, wanted.ref_ts, wanted.direction))
+            if number is None:
                 continue
-            if r.type == CORRECTION and self._apply(r, sends):
-                continue
-            sends[r.socket_id, r.ts] = r
-            out.append(r)
-        return [r for r in out if r.length or r.type != 1]
+            self.corrected += 1
+            gone.add(id(place))
+            ts, kind, data, at = out[number]
+            out[number] = send = (ts, kind, shortened(data, at, wanted.length), 0)
+            if not wanted.length:
+                gone.add(id(send))
+        if gone:
+            out[:] = [place for place in out if id(place) not in gone]
+            self._held = [place for place in self._held if id(place) not in gone]
+        self._corrections = any(kind in (CORRECTION, VOID) for _, kind, _, _ in self._held)
 
-    def _correct_from_held(self, out: list[Record]) -> None:
-        """A correction just behind the watermark still reaches its send."""
-        sends = {(r.socket_id, r.ts): r for r in out}
-        self._held = [r for r in self._held if not (r.type == CORRECTION and self._apply(r, sends))]
-        if any(r.type == 1 and not r.length for r in out):
-            out[:] = [r for r in out if r.length or r.type != 1]
 
-    def _apply(self, correction: Record, sends: dict[tuple[int, int], Record]) -> bool:
-        send = sends.get((correction.socket_id, correction.ref_ts))
-        if send is None or send.direction != correction.direction:
-            return False
-        self.corrected += 1
-        send.length = correction.length
-        if send.data_len > send.length:
-            send.data = send.data[: send.length]
-            send.data_len = send.length
-        return True
+def _sends(places: list[Place], times: set[int]) -> dict[tuple[int, int, int], int]:
+    """(socket, ts, direction) of data recorded at one of ``times`` -> its number in the list."""
+    found = {}
+    for number, (ts, kind, data, at) in enumerate(places):
+        if ts in times and kind == DATA:
+            record = record_at(data, at)
+            found[record.socket_id, ts, record.direction] = number
+    return found
