@@ -36,7 +36,7 @@ from otel_ebpf.launch import Launched
 from otel_ebpf.ledger import ledger_lines
 from otel_ebpf.metadata.process import Process
 from otel_ebpf.metadata.table import ProcessTable
-from otel_ebpf.pipeline import Pipeline
+from otel_ebpf.pipeline import GC_THRESHOLD, Pipeline
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.clock import WallClock
 from otel_ebpf.spans.settings import SpanSettings
@@ -165,8 +165,7 @@ class Agent:
         del images
         gc.collect()
         gc.freeze()
-        # An exchange makes no circles: looking for them often costs a tenth of the way.
-        gc.set_threshold(20_000, 20, 50)
+        gc.set_threshold(*GC_THRESHOLD)
         print("otel-ebpf: ready", file=self._err, flush=True)
         if launched is not None:
             launched.go()

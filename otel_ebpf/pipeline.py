@@ -12,6 +12,7 @@ from collections.abc import Callable
 from otel_ebpf.correlation.correlator import Correlator
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.model import Exchange
+from otel_ebpf.correlation.usual import Usual
 from otel_ebpf.events.decode import Decoder, Place, Record, record_at
 from otel_ebpf.events.layout import EXEC, EXIT, FORK
 from otel_ebpf.events.order import Orderer
@@ -22,6 +23,9 @@ from otel_ebpf.spans.model import Span
 
 AT_ONCE = 64
 """Records that go through the stages together."""
+GC_THRESHOLD = (200_000, 20, 50)
+"""For ``gc.set_threshold``. Nothing on the data's way makes circles; looking for them as often
+as usual would cost a fifth of it, for what waits for its parents is looked at again and again."""
 _TELEMETRY = ("/v1/traces", "/v1/metrics", "/v1/logs")
 
 
@@ -49,6 +53,7 @@ class Pipeline:
         self.decoder = Decoder()
         self.orderer = Orderer()
         self.correlator = Correlator(ids)
+        self._usual = Usual(self.correlator)
         self.counts: Counter[str] = Counter()
         self._builder = builder
         self._sampler = sampler
@@ -98,9 +103,7 @@ class Pipeline:
         """A few at a time, so that what one stage has made is in the processor's cache when
         the next one looks at it, and is gone when the next few are made."""
         for start in range(0, len(places), AT_ONCE):
-            part = places[start : start + AT_ONCE]
-            records = [record_at(data, at) for _, _, data, at in part]
-            self._emit(self.correlator.feed(records))
+            self._emit(self._usual.feed(places[start : start + AT_ONCE]))
 
     def _emit(self, exchanges: list[Exchange]) -> None:
         processes: dict[int, Process | None] = {}  # looked up once a batch

@@ -29,6 +29,20 @@ def endpoints(record: Record) -> Endpoints:
     return Endpoints(family, here, local_port, there, peer_port)
 
 
+def ends_as_numbers(record: Record) -> tuple[int, int]:
+    """Address and port of the local end and of the peer, each as one number with its lowest
+    32 bits free; the same for IPv4 and its v4-mapped form. 0: the socket has none."""
+    if record.family not in (FAMILY_IPV4, FAMILY_IPV6):
+        return 0, 0
+    _, local_port, peer_port, local, peer = record.addresses()
+    return _number(record.family, local, local_port), _number(record.family, peer, peer_port)
+
+
+def _number(family: int, address: bytes, port: int) -> int:
+    whole = _MAPPED + address[:4] if family == FAMILY_IPV4 else address
+    return (int.from_bytes(whole, "big") << 16 | port) << 32
+
+
 def same_host(ends: Endpoints) -> bool:
     """Whether the peer is certainly on this host: loopback, or the local address itself."""
     return (

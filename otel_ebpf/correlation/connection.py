@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from otel_ebpf.correlation.addresses import endpoints, same_host
+from otel_ebpf.correlation import usual
+from otel_ebpf.correlation.addresses import endpoints, ends_as_numbers, same_host
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import CLIENT, SERVER
 from otel_ebpf.events.decode import Record
@@ -44,14 +45,22 @@ class Connection:
         local_peer: the peer is certainly on this host.
         last_ts: nanoseconds of the latest byte.
         watched: it is in the correlator's list of connections with an open end.
+        keys: by direction of a request, what its same-host key begins with.
+        turn: what :mod:`.usual` waits for; 0: messages go through the parser.
+        asks, asked, asked_end, asked_length: its own; see there.
     """
 
     __slots__ = (
+        "asked",
+        "asked_end",
+        "asked_length",
+        "asks",
         "begun",
         "cut",
         "descriptor",
         "ended",
         "ends",
+        "keys",
         "last_direction",
         "last_ts",
         "local_peer",
@@ -64,6 +73,7 @@ class Connection:
         "request",
         "response",
         "socket_id",
+        "turn",
         "unknown",
         "watched",
     )
@@ -73,6 +83,8 @@ class Connection:
         self.opener = self.pid = record.tgid
         self.ends = endpoints(record)
         self.local_peer = same_host(self.ends)
+        local, peer = ends_as_numbers(record)
+        self.keys = (peer, local)  # the client's end: the peer of who is asked
         self.parser: Parser | None = None
         self.descriptor: Descriptor | None = None
         self.protocol = ""
@@ -90,6 +102,10 @@ class Connection:
         """By direction: where the next byte belongs in the stream; -1: not known."""
         self.cut = True
         """Bytes may have been lost since the last response (or ever, before the first)."""
+        self.turn = 0
+        self.asks = 0
+        self.asked: Live | None = None
+        self.asked_end = self.asked_length = 0
 
     def speak(self, descriptor: Descriptor) -> None:
         """The kernel has recognised the protocol."""
@@ -97,8 +113,15 @@ class Connection:
         self.protocol = descriptor.name
         self.parser = descriptor.parser()
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self.outstanding) + (self.asked is not None)
+
     def segment(self, record: Record, owner: Correlator) -> None:
         """Takes one data record."""
+        if self.turn:
+            usual.resume(self)
         self.last_ts = record.end_ts
         if self.ended:
             owner.counts["segments_after_end"] += 1
@@ -170,6 +193,8 @@ class Connection:
 
     def missed(self, record: Record, owner: Correlator) -> None:
         """Nobody knows how many bytes in the direction of ``record`` are missing."""
+        if self.turn:
+            usual.resume(self)
         owner.counts["gaps"] += 1
         self.cut = True
         self.next_seq[record.direction] = -1
@@ -250,19 +275,18 @@ class Connection:
         if self.outstanding:
             self._drop_unanswerable(owner)
         kind = SERVER if message.direction == base.INGRESS else CLIENT
-        x = Live(kind, self.protocol, mark.tgid, mark.tid, self.ends, message, owner.ids.span())
-        self.pid = mark.tgid
+        pid, tid, start = mark.tgid, mark.tid, message.start
+        x = Live(kind, self.protocol, pid, tid, self.ends, start, message.head, owner.ids.span())
+        x.request_message = message
+        x.request_truncated = message.truncated
+        x.stream = message.stream
+        self.pid = pid
         # Requests behind the first of a segment have no number of their own.
         if message.offset == 0 and mark.begins == REQUEST:
             x.uid = mark.uid
-        ends = self.ends
-        if ends.family != "unix":
-            seq = (first.tcp_seq + message.offset) & 0xFFFFFFFF
-            x.key = (
-                (ends.peer_address, ends.peer_port, seq)
-                if kind == SERVER
-                else (ends.local_address, ends.local_port, seq)
-            )
+        key = self.keys[message.direction]
+        if key:
+            x.key = key | (first.tcp_seq + message.offset) & 0xFFFFFFFF
         self.outstanding.append(x)
         if len(self.outstanding) > MAX_OUTSTANDING:
             owner.counts["requests_given_up"] += 1
@@ -293,6 +317,8 @@ class Connection:
 
     def end(self, ts: int, error: str | None, owner: Correlator) -> None:
         """No more bytes will come; what is open ends here."""
+        if self.turn:
+            usual.resume(self)
         if self.ended:
             return
         self.ended = True
@@ -301,6 +327,7 @@ class Connection:
                 owner.counts["desyncs"] += self.parser.desyncs
             for message in self.parser.close(ts, error):
                 self.take(message, owner)
+            self.parser = None
         if self.unknown:
             owner.counts["segments_never_understood"] += len(self.unknown)
             self.unknown = []

@@ -31,45 +31,49 @@ class Correlator:
 
     Attributes:
         counts: everything that was not turned into a span or a parent, by reason.
+        connections: socket id -> its state.
+        now: ns (CLOCK_MONOTONIC) of what is being looked at.
     """
 
     def __init__(self, ids: Ids | None = None) -> None:
         self.ids = ids or Ids()
         self.counts: Counter[str] = Counter()
+        self.connections: dict[int, Connection] = {}
+        self.now = 0
         self.assembly = Assembly(self.ids, self.counts)
         self.parents = Parents(self.assembly, self.counts)
-        self._connections: dict[int, Connection] = {}
         self._of_process: defaultdict[int, set[int]] = defaultdict(set)
-        self._waiting: dict[tuple[str, int, int], Live] = {}
+        self._waiting: dict[int, Live] = {}
         """One side's view of a request, until the other side's comes."""
         self._settling: deque[tuple[int, Live]] = deque()
         self._watched: deque[tuple[int, Connection]] = deque()
-        self._now = 0
 
     def feed(self, records: Iterable[Record]) -> list[Exchange]:
         """Takes records in the order of time; returns what is finished and decided."""
-        connections = self._connections
-        data = layout.DATA
         for record in records:
-            self._now = record.ts
-            if record.type != data:
-                self._other(record)
-                continue
-            connection = connections.get(record.socket_id)
-            if connection is None:
-                connection = self._open(record)
-            if connection.parser is None and record.protocol:
-                descriptor = registry.by_number.get(record.protocol)
-                if descriptor is None:
-                    self.counts["segments_of_unknown_protocol"] += 1
-                    continue
-                connection.speak(descriptor)
-            connection.segment(record, self)
-        return self._take()
+            self.take(record)
+        return self.left()
+
+    def take(self, record: Record) -> None:
+        """Takes one record; ``left`` gives what it finished."""
+        self.now = record.ts
+        if record.type != layout.DATA:
+            self._other(record)
+            return
+        connection = self.connections.get(record.socket_id)
+        if connection is None:
+            connection = self._open(record)
+        if connection.parser is None and record.protocol:
+            descriptor = registry.by_number.get(record.protocol)
+            if descriptor is None:
+                self.counts["segments_of_unknown_protocol"] += 1
+                return
+            connection.speak(descriptor)
+        connection.segment(record, self)
 
     def tick(self, now: int) -> list[Exchange]:
         """Time has come to ``now`` (ns, CLOCK_MONOTONIC); all older records were fed."""
-        self._now = now
+        self.now = now
         settling = self._settling
         while settling and settling[0][0] <= now:
             _, x = settling.popleft()
@@ -79,7 +83,7 @@ class Correlator:
             self._look_at(watched.popleft()[1])
         self.assembly.tick(now)
         self.parents.tick(now)
-        return self._take()
+        return self.left()
 
     def flush(self) -> list[Exchange]:
         """The end: everything that can be decided is, as it stands.
@@ -89,11 +93,11 @@ class Correlator:
         for _, x in self._settling:
             self._give_up_waiting(x)
         self._settling.clear()
-        for connection in list(self._connections.values()):
-            self.counts["requests_in_flight_at_end"] += len(connection.outstanding)
+        for connection in list(self.connections.values()):
+            self.counts["requests_in_flight_at_end"] += connection.in_flight
         self.parents.flush()
         self.assembly.flush()
-        return self._take()
+        return self.left()
 
     def go_process(self, pid: int) -> None:
         """``pid`` is a Go program: its threads carry nothing."""
@@ -104,9 +108,9 @@ class Correlator:
         return {
             **self.counts,
             "desyncs": self.counts["desyncs"]
-            + sum(c.parser.desyncs for c in self._connections.values() if c.parser is not None),
+            + sum(c.parser.desyncs for c in self.connections.values() if c.parser is not None),
             "go_statements_not_believed": self.parents.sites.closed,
-            "connections": len(self._connections),
+            "connections": len(self.connections),
             "waiting_for_parents": self.assembly.waiting,
         }
 
@@ -119,20 +123,29 @@ class Correlator:
         if descriptor is not None and descriptor.carried_context is not None:
             x.carried = descriptor.carried_context(x.request)
         if x.kind == SERVER:
-            self.parents.opened(x)
-            client = self._waiting.pop(x.key, None) if x.key else None
-            if client is not None and client.kind != SERVER:
-                self.parents.joined(x, client)
-            elif x.key is not None and connection.local_peer:
-                self._waiting[x.key] = x
-            else:
-                self.parents.alone(x)
-            return
-        if x.request_message.stream:
-            self.parents.stream(x, self._now)
+            self.served(x, connection.local_peer)
+        else:
+            self.called(x, record)
+
+    def served(self, x: Live, local_peer: bool) -> None:
+        """A SERVER exchange begins, and what it carries is known."""
+        self.parents.opened(x)
+        key = x.key
+        client = self._waiting.pop(key, None) if key else None
+        if client is not None and client.kind != SERVER:
+            self.parents.joined(x, client)
+        elif key and local_peer:
+            self._waiting[key] = x
+        else:
+            self.parents.alone(x)
+
+    def called(self, x: Live, record: Record) -> None:
+        """A CLIENT exchange begins with ``record``, and what it carries is known."""
+        if x.stream:
+            self.parents.stream(x, self.now)
         else:
             self.parents.written(x, record)
-        if x.key is not None:
+        if x.key:
             server = self._waiting.pop(x.key, None)
             if server is not None and server.kind == SERVER:
                 self.parents.joined(server, x)
@@ -148,58 +161,61 @@ class Correlator:
         """It is over."""
         self.counts["exchanges"] += 1
         if x.kind != SERVER:
-            self.parents.ended(x, self._now)
-        if x.key is not None and self._waiting.get(x.key) is x:
-            self._settling.append((self._now + SETTLE, x))
-        self.assembly.finished(x, self._now)
+            self.parents.ended(x, self.now)
+        if x.key and self._waiting.get(x.key) is x:
+            self._settling.append((self.now + SETTLE, x))
+        # They hold records, and it may wait for long.
+        x.request_message = x.response_message = None
+        self.assembly.finished(x, self.now)
 
     def watch(self, connection: Connection) -> None:
         """A message is in progress on it whose end only a turn or silence will show."""
         connection.watched = True
-        self._watched.append((self._now + QUIET, connection))
+        self._watched.append((self.now + QUIET, connection))
 
     # -- inside ----------------------------------------------------------------------
 
-    def _take(self) -> list[Exchange]:
+    def left(self) -> list[Exchange]:
+        """Exchanges that are finished and decided since the last call."""
         out = self.assembly.out
         if not out:
             return []
         self.assembly.out = []
         for x in out:
             if x.kind == SERVER:
-                self.parents.left(x, self._now)
+                self.parents.left(x, self.now)
         return list(out)
 
     def _look_at(self, connection: Connection) -> None:
         connection.watched = False
         if connection.ended or connection.parser is None:
             return
-        if connection.last_ts + QUIET <= self._now:
-            connection.settle(self._now, self)
+        if connection.last_ts + QUIET <= self.now:
+            connection.settle(self.now, self)
         if connection.parser.open_ended:
             self.watch(connection)
 
     def _give_up_waiting(self, x: Live) -> None:
-        if x.key is not None and self._waiting.get(x.key) is x:
+        if x.key and self._waiting.get(x.key) is x:
             del self._waiting[x.key]
         if x.kind == SERVER:
             self.parents.alone(x)
 
     def _open(self, record: Record) -> Connection:
         connection = Connection(record)
-        self._connections[record.socket_id] = connection
+        self.connections[record.socket_id] = connection
         self._of_process[record.tgid].add(record.socket_id)
-        if len(self._connections) > MAX_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             self._forget_oldest()
         return connection
 
     def _forget_oldest(self) -> None:
-        socket_id = next(iter(self._connections))
+        socket_id = next(iter(self.connections))
         self.counts["connections_forgotten"] += 1
-        self._close(socket_id, self._now, None)
+        self._close(socket_id, self.now, None)
 
     def _close(self, socket_id: int, ts: int, error: str | None) -> None:
-        connection = self._connections.pop(socket_id, None)
+        connection = self.connections.pop(socket_id, None)
         if connection is None:
             return
         connection.end(ts, error, self)
@@ -215,11 +231,11 @@ class Correlator:
         if kind == layout.CLOSE:
             self._close(record.socket_id, record.ts, None)
         elif kind == layout.EOF:
-            connection = self._connections.get(record.socket_id)
+            connection = self.connections.get(record.socket_id)
             if connection is not None:
                 connection.half_close(record, self)
         elif kind == layout.ERROR:
-            connection = self._connections.get(record.socket_id)
+            connection = self.connections.get(record.socket_id)
             if connection is not None:
                 connection.end(record.ts, ERRNO.get(record.length, "socket_error"), self)
         elif kind == layout.LINEAGE:
@@ -237,6 +253,6 @@ class Correlator:
     def _missing(self, record: Record) -> None:
         """A send moved less than was told, and that was parsed already."""
         self.counts["late_corrections"] += 1
-        connection = self._connections.get(record.socket_id)
+        connection = self.connections.get(record.socket_id)
         if connection is not None:
             connection.missed(record, self)

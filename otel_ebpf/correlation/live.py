@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from otel_ebpf.correlation.model import Endpoints, Exchange
-from otel_ebpf.protocols.base import Message
 
 
 class Done:
@@ -50,8 +49,11 @@ class Live(Exchange):
         candidate: (uid, rule, site of the goroutine) found when the request was written,
             to be confirmed.
         writer: goroutine that wrote the request.
-        key: same-host key, see docs/correlation.md.
+        key: same-host key, see docs/correlation.md; 0: none.
+        stream: of a connection that carries many, the number; 0 where it does not.
         left: it has been handed on.
+        request_message, response_message: as the parser gave them, until it is finished;
+            None where :mod:`.usual` needed none.
         on_trial: its parent waits for what is learnt of the goroutine that called.
     """
 
@@ -68,6 +70,7 @@ class Live(Exchange):
         "request_message",
         "response_message",
         "settled",
+        "stream",
         "uid",
         "waiters",
         "writer",
@@ -80,7 +83,8 @@ class Live(Exchange):
         pid: int,
         tid: int,
         endpoints: Endpoints,
-        message: Message,
+        start: int,
+        request: Any,
         span_id: bytes,
     ) -> None:
         self.kind = kind
@@ -88,9 +92,9 @@ class Live(Exchange):
         self.pid = pid
         self.tid = tid
         self.endpoints = endpoints
-        self.start = message.start
-        self.end = message.start
-        self.request = message.head
+        self.start = start
+        self.end = start
+        self.request = request
         self.response = None
         self.span_id = span_id
         self.trace_id = b""
@@ -100,14 +104,14 @@ class Live(Exchange):
         self.sampled = True
         self.rule = ""
         self.error = None
-        self.request_truncated = message.truncated
+        self.request_truncated = False
         self.response_truncated = False
         self.request_size = 0
         self.response_size = 0
         self.process = None
         self.notes = {}
-        self.request_message = message
-        self.response_message: Message | None = None
+        self.request_message: Any = None
+        self.response_message: Any = None
         self.uid = 0
         self.parent: Live | Done | None = None
         self.settled = False
@@ -120,4 +124,5 @@ class Live(Exchange):
         self.passed_on = False
         self.candidate: tuple[int, int, int] | None = None
         self.writer = 0
-        self.key: tuple[str, int, int] | None = None
+        self.key = 0
+        self.stream = 0

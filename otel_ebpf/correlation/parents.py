@@ -168,7 +168,7 @@ class Parents:
 
     def answered(self, x: Live, record: Record) -> None:
         """The response began to arrive: Go's witnesses (rule 5), or the end of waiting."""
-        if x.settled or x.request_message.stream:
+        if x.settled or x.stream:
             return
         if record.flags & FLAG_GO_POOLED:
             self._by_witnesses(x, record)
@@ -269,7 +269,7 @@ class Parents:
 
     def ended(self, x: Live, now: int) -> None:
         """A client request is over, with a response or without."""
-        if x.request_message.stream:
+        if x.stream:
             self.evidence.finished(x, now)
         elif not x.settled and not x.on_trial:
             self._abstain(x, "unanswered")

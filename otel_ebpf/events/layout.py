@@ -87,6 +87,11 @@ def offset(member: str) -> int:
 
 SHAPE = _only("size", "type", "direction", "ts", "data_len")
 """What is needed to find the next record, and to put this one in order."""
+SEGMENT = _only(
+    *("direction", "begins", "tgid", "tid", "end_ts", "socket_id"),
+    *("length", "tcp_seq", "data_len", "uid"),
+)
+"""What the usual exchange needs of its records, beyond that."""
 HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
 """The record without its addresses, which are read once a connection."""
 

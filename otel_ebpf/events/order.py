@@ -39,7 +39,7 @@ class Orderer:
         """Takes what :meth:`~otel_ebpf.events.decode.Decoder.locate` found in one burst."""
         self._held += places
         for _, kind, _, _ in others:
-            if kind == CORRECTION or kind == VOID:
+            if kind in (CORRECTION, VOID):
                 self._corrections = True
 
     def advance(self, watermark: int) -> list[Place]:

@@ -60,6 +60,12 @@ class CarriedContext:
     source: str
 
 
+def may_carry(head: Headers) -> bool:
+    """Whether ``carried_context`` has anything to look at."""
+    lower = head.lower
+    return b"\ntraceparent:" in lower or b"\nb3:" in lower or b"\nx-b3-" in lower
+
+
 def carried_context(head: Headers) -> CarriedContext | None:
     """The trace context in a request's headers, or None."""
     lower = head.lower

@@ -189,7 +189,7 @@ class Http1Parser(HeadReader):
             # Bytes that no probe saw would hide every later message. A head is believed
             # only when one is due: every request answered, or one still waiting.
             if half.kind == REQUEST:
-                due = not self._outstanding and half.other.state == AT_START
+                due = not self._outstanding and self._halves[1 - half.direction].state == AT_START
             else:
                 due = bool(self._outstanding)
             if not due:

@@ -41,9 +41,7 @@ class Connection:
     def __init__(self) -> None:
         self.desyncs = 0
         self.upgraded: str | None = None
-        ingress, egress = Half(INGRESS), Half(EGRESS)
-        ingress.other, egress.other = egress, ingress
-        self._halves = (ingress, egress)
+        self._halves = (Half(INGRESS), Half(EGRESS))
         self._last_direction = -1
         self._confirmed = False
         self._outstanding: deque[Message] = deque()
@@ -52,6 +50,32 @@ class Connection:
         self._pipelines = False
         # A response may have been lost: the next request shows whether one was.
         self._stale = False
+
+    # A way past the parser, for messages that are whole in one segment
+
+    def between(self) -> int:
+        """The direction of requests, when all messages have ended, every request has its
+        response and nothing is in doubt; else -1."""
+        ingress, egress = self._halves
+        if (
+            not self._confirmed
+            or self.upgraded is not None
+            or self._outstanding
+            or self._forgotten
+            or self._stale
+            or ingress.state != AT_START
+            or egress.state != AT_START
+            or ingress.gap
+            or egress.gap
+        ):
+            return -1
+        return INGRESS if ingress.kind == REQUEST else EGRESS
+
+    def passed_by(self, last_direction: int, unanswered: Message | None) -> None:
+        """Whole exchanges went past since ``between``; then, perhaps, a whole request."""
+        self._last_direction = last_direction
+        if unanswered is not None:
+            self._outstanding.append(unanswered)
 
     # Messages
 
@@ -64,7 +88,7 @@ class Connection:
         """
         if not self._confirmed:
             self._learn(half, REQUEST)
-        other = half.other
+        other = self._halves[1 - half.direction]
         if other.state == AT_TURN:
             self._finish(other, out)
         if self._stale:
@@ -106,7 +130,7 @@ class Connection:
                 self._pipelines = True
         elif self._forgotten:
             self._forgotten -= 1
-        other = half.other
+        other = self._halves[1 - half.direction]
         if other.state == AT_TURN:
             self._finish(other, out)
         out.append(message)
@@ -185,7 +209,7 @@ class Connection:
     def _learn(self, half: Half, kind: int) -> None:
         """Believe the newest head until both directions have shown one of each kind."""
         half.kind = kind
-        other = half.other
+        other = self._halves[1 - half.direction]
         if other.kind == kind:
             other.kind = 0
             self.desyncs += 1

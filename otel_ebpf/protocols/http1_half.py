@@ -61,15 +61,12 @@ class Half:
         "line",
         "message",
         "offset",
-        "other",
         "scanned",
         "start",
         "start_token",
         "state",
         "tail",
     )
-
-    other: Half
 
     def __init__(self, direction: int) -> None:
         self.direction = direction

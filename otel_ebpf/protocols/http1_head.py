@@ -55,6 +55,22 @@ def text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
+class Section:
+    """What the header section of a request says. Requests whose sections are the same
+    bytes share one, so that whoever learns something from it need not do so again.
+
+    Attributes:
+        framing: as ``body_framing`` tells it.
+        carries: a trace context may be in it.
+    """
+
+    __slots__ = ("carries", "framing")
+
+    def __init__(self, framing: int, carries: bool) -> None:
+        self.framing = framing
+        self.carries = carries
+
+
 class _Head:
     """Header access over the raw bytes; nothing is parsed until it is asked for."""
 
@@ -63,6 +79,13 @@ class _Head:
     head: bytes
     lower: bytes
     version: str
+
+    def __getattr__(self, name: str) -> bytes:
+        # Only for what is not set yet: most heads are never searched.
+        if name != "lower":
+            raise AttributeError(name)
+        lower = self.lower = self.head.lower()
+        return lower
 
     def header(self, name: str) -> str | None:
         """First value of ``name`` (any case), or None.
@@ -112,18 +135,19 @@ class HttpRequest(_Head):
         method: as sent (``GET``); target: origin, absolute, authority or asterisk form.
         version: ``"1.1"``, ``"1.0"``; empty when the line was cut before it.
         head: the captured bytes of the head, bounded; lower: the same in lower case.
+        section: what is known of its headers, when they were all seen at once; else None.
     """
 
-    __slots__ = ("method", "target")
+    __slots__ = ("method", "section", "target")
 
     def __init__(
-        self, method: str, target: str, version: str, head: bytes, lower: bytes | None = None
+        self, method: str, target: str, version: str, head: bytes, section: Section | None = None
     ) -> None:
         self.method = method
         self.target = target
         self.version = version
         self.head = head
-        self.lower = head.lower() if lower is None else lower
+        self.section = section
 
     def __repr__(self) -> str:
         return f"HttpRequest({self.method!r}, {self.target!r}, {self.version!r})"
@@ -134,11 +158,10 @@ class HttpResponse(_Head):
 
     __slots__ = ("status",)
 
-    def __init__(self, status: int, version: str, head: bytes, lower: bytes | None = None) -> None:
+    def __init__(self, status: int, version: str, head: bytes) -> None:
         self.status = status
         self.version = version
         self.head = head
-        self.lower = head.lower() if lower is None else lower
 
     def __repr__(self) -> str:
         return f"HttpResponse({self.status}, {self.version!r})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from .base import REQUEST, RESPONSE, Message
 from .http1_body import ChunkedBody
@@ -21,27 +21,10 @@ from .http1_head import (
     head_end,
     text,
 )
-
-V = TypeVar("V")
+from .http1_known import RESPONSES, SECTIONS, learn_section, remember
 
 MAX_HEAD = 65536
 """Most bytes of one head that are kept; a longer one counts as truncated."""
-
-
-_MAX_REMEMBERED = 512
-_MAX_REMEMBERED_SIZE = 1024
-_FIELDS: dict[bytes, int] = {}
-"""Header sections of requests, from their first line's end, and the framing they tell."""
-_RESPONSES: dict[bytes, tuple[HttpResponse, int]] = {}
-"""Whole heads of responses. A busy service repeats them until its clock's next second."""
-
-
-def _remember(known: dict[bytes, V], head: bytes, value: V) -> None:
-    if len(head) <= _MAX_REMEMBERED_SIZE:
-        # Clearing all at once is the cheapest bound; a working set refills in one round.
-        if len(known) >= _MAX_REMEMBERED:
-            known.clear()
-        known[head] = value
 
 
 class HeadReader(Connection):
@@ -68,25 +51,28 @@ class HeadReader(Connection):
                 # ``head_end``, written out: this is the hot path.
                 line_end = match.end() - 1
                 end = data.find(b"\n\r\n", line_end) + 3
-                framing = _FIELDS.get(data[line_end:end])
-                if framing is None and (end < 3 or data.find(b"\n\n", line_end, end) >= 0):
+                section = SECTIONS.get(data[line_end:end])
+                if section is None and (end < 3 or data.find(b"\n\n", line_end, end) >= 0):
                     end = head_end(data, line_end)
                 if 0 < end <= pos + MAX_HEAD:
                     method, target, minor = match.groups()
                     version = "1.0" if minor == b"0" else "1.1"
                     head = HttpRequest(
-                        METHODS.get(method) or text(method), text(target), version, data[pos:end]
+                        METHODS.get(method) or text(method),
+                        text(target),
+                        version,
+                        data[pos:end],
+                        section,
                     )
-                    if framing is None:
-                        framing = body_framing(head)
-                        _remember(_FIELDS, data[line_end:end], framing)
+                    if section is None:
+                        section = learn_section(head, data[line_end:end])
                     message = Message(REQUEST, half.direction, ts, token, pos, head)
                     message.end = end_ts
                     message.length = end - pos
-                    return end + self._request(half, message, framing, len(data) - end, out)
+                    return end + self._request(half, message, section.framing, len(data) - end, out)
         if kind != REQUEST:
             end = data.find(b"\n\r\n", pos) + 3
-            known = _RESPONSES.get(data[pos:end])
+            known = RESPONSES.get(data[pos:end])
             if known is not None:
                 message = Message(RESPONSE, half.direction, ts, token, pos, known[0])
                 message.end = end_ts
@@ -103,7 +89,7 @@ class HeadReader(Connection):
                     version = "1.0" if minor == b"0" else "1.1"
                     head = HttpResponse(int(status), version, data[pos:end])
                     framing = body_framing(head)
-                    _remember(_RESPONSES, head.head, (head, framing))
+                    remember(RESPONSES, head.head, (head, framing))
                     message = Message(RESPONSE, half.direction, ts, token, pos, head)
                     message.end = end_ts
                     message.length = end - pos

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from otel_ebpf.events.decode import Decoder, Record
+from otel_ebpf.events.decode import Decoder, Record, record_at
 from otel_ebpf.events.layout import DATA, VOID
 from otel_ebpf.events.order import Orderer
 from otel_ebpf.kernel.config import KernelConfig
@@ -41,7 +41,7 @@ class Tracer:
             raise
 
     def _take(self, _cpu: int, burst: bytes) -> None:
-        self.orderer.feed(self.decoder.feed(burst))
+        self.orderer.feed(*self.decoder.locate(burst))
 
     def _on_lost(self, bursts: int) -> None:
         self.lost += bursts
@@ -63,7 +63,7 @@ class Tracer:
         """Every record made so far."""
         before = self.visit()
         self.kernel.drain()
-        self.records += self.orderer.advance(before)
+        self.records += [record_at(data, at) for _, _, data, at in self.orderer.advance(before)]
         return self.records
 
     def clear(self) -> None:

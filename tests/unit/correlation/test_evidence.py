@@ -15,7 +15,6 @@ from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import CLIENT, SERVER, Endpoints
 from otel_ebpf.correlation.parents import Parents
 from otel_ebpf.events import layout
-from otel_ebpf.protocols.base import EGRESS, INGRESS, REQUEST, Message
 from tests.unit.events.records import record
 
 ENDS = Endpoints("ipv4", "127.0.0.1", 1, "127.0.0.1", 2)
@@ -38,11 +37,9 @@ class Process:
             self.parents.opened(x)
 
     def _live(self, kind: int, uid: int, stream: int) -> Live:
-        direction = INGRESS if kind == SERVER else EGRESS
-        message = Message(REQUEST, direction, START, None, 0, None)
-        message.stream = stream
-        x = Live(kind, "http2", PID, PID, ENDS, message, self.ids.span())
+        x = Live(kind, "http2", PID, PID, ENDS, START, None, self.ids.span())
         x.uid = uid
+        x.stream = stream
         return x
 
     def write(self) -> Live:
