@@ -322,11 +322,17 @@ class Targets:
             os.close(descriptor)
 
     def _load_bias(self, pid: int, go: GoBinary) -> int | None:
-        """Where a position-independent program was loaded: its first mapping's start."""
+        """What is to be added to a position-independent program's addresses: where one of its
+        functions is mapped, less where it was linked. A linker may begin at any address."""
         raw = self._proc.read(pid, "maps", 1 << 16) or b""
         _, inode, _, _ = go.identity
+        name, place = next(iter(go.symbols.items()), ("", -1))
         for line in raw.splitlines():
             parts = line.split()
-            if len(parts) >= 5 and parts[4] == b"%d" % inode and int(parts[2], 16) == 0:
-                return int(parts[0].split(b"-")[0], 16)
+            if len(parts) < 5 or parts[4] != b"%d" % inode:
+                continue
+            start, end = (int(part, 16) for part in parts[0].split(b"-"))
+            within = place - int(parts[2], 16)
+            if 0 <= within < end - start:
+                return start + within - go.addresses[name]
         return None

@@ -57,8 +57,12 @@ def births_seen(go: GoBinary) -> bool:
 
 
 def births_needed(go: GoBinary, way: int | None) -> bool:
-    """Whether nothing but newproc1 tells who bore a goroutine."""
-    return way is not None and (way == UPROBE or "runtime.g.parentGoid" not in go.offsets)
+    """Whether nothing but newproc1 tells who bore a goroutine, or when."""
+    if way is None:
+        return False
+    # Numbers that are still to be dealt prove the time; only symbols lead to them.
+    dated = {"runtime.sched", "runtime.allp"} <= go.addresses.keys()
+    return way == UPROBE or not dated or "runtime.g.parentGoid" not in go.offsets
 
 
 def identity_members(go: GoBinary, way: int | None, births: bool) -> dict[str, int]:

@@ -1,3 +1,3 @@
-module truth
+module example.com/truth
 
 go 1.15

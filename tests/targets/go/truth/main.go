@@ -5,7 +5,7 @@
 //	/call?id=X&mode=M&n=N       N calls of -next's /leaf, each with X-Truth-Parent: X
 //	/pid                        its process id
 //
-// Modes: seq, ctx (seq with the request's context), par, parctx, chain2, chain3, chain5
+// Modes: seq, ctx (seq with the request's context), par, asks (the same), parctx, chain2, chain3, chain5
 // (goroutines that start goroutines), pool (a worker pool, with the request's context).
 package main
 
@@ -73,7 +73,7 @@ func perform(ctx context.Context, mode, id string, n int) error {
 		return all(none, func(f func()) { f() })
 	case "ctx":
 		return all(ctx, func(f func()) { f() })
-	case "par":
+	case "par", "asks":
 		return all(none, func(f func()) { go f() })
 	case "parctx":
 		return all(ctx, func(f func()) { go f() })
