@@ -26,7 +26,12 @@ AT_ONCE = 64
 GC_THRESHOLD = (200_000, 20, 50)
 """For ``gc.set_threshold``. Nothing on the data's way makes circles; looking for them as often
 as usual would cost a fifth of it, for what waits for its parents is looked at again and again."""
-_TELEMETRY = ("/v1/traces", "/v1/metrics", "/v1/logs")
+_TELEMETRY = (
+    *("/v1/traces", "/v1/metrics", "/v1/logs"),
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+)
 
 
 class Pipeline:
@@ -110,7 +115,7 @@ class Pipeline:
         for exchange in exchanges:
             request = exchange.request
             if (
-                exchange.protocol == "http"
+                exchange.protocol in ("http", "grpc")
                 and request.method == "POST"
                 and request.target.endswith(_TELEMETRY)
             ):

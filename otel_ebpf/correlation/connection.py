@@ -1,4 +1,4 @@
-"""One connection: its parser, and the pairing of requests with responses."""
+"""A connection of one conversation: requests and responses pair by their order."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from otel_ebpf.correlation import usual
-from otel_ebpf.correlation.addresses import endpoints, ends_as_numbers, same_host
+from otel_ebpf.correlation.conversation import Conversation
 from otel_ebpf.correlation.live import Live
-from otel_ebpf.correlation.model import CLIENT, SERVER
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import MAYBE, REQUEST, RESPONSE, ROLE_CLIENT
 from otel_ebpf.protocols import base
-from otel_ebpf.protocols.base import Message, Parser
-from otel_ebpf.protocols.registry import Descriptor
+from otel_ebpf.protocols.base import Message
 
 if TYPE_CHECKING:
     from otel_ebpf.correlation.correlator import Correlator
@@ -23,32 +21,16 @@ MAX_OUTSTANDING = 4096
 MAX_UNKNOWN = 16
 """Segments kept while the protocol is not clear (the kernel judges by 8 bytes)."""
 
-ERRNO = {
-    32: "broken_pipe",
-    101: "network_unreachable",
-    103: "connection_aborted",
-    104: "connection_reset",
-    110: "timeout",
-    111: "connection_refused",
-    113: "host_unreachable",
-}
-"""errno -> ``error.type``."""
 
-
-class Connection:
-    """State of one socket, from its first record to its close.
+class Connection(Conversation):
+    """A connection where responses come in the order of the requests.
 
     Attributes:
-        socket_id: the kernel's number.
-        opener, pid: processes that used it first and last.
-        ends: addresses and ports.
-        local_peer: the peer is certainly on this host.
-        last_ts: nanoseconds of the latest byte.
-        watched: it is in the correlator's list of connections with an open end.
-        keys: by direction of a request, what its same-host key begins with.
         turn: what :mod:`.usual` waits for; 0: messages go through the parser.
         asks, asked, asked_end, asked_length: its own; see there.
     """
+
+    one_by_one = True
 
     __slots__ = (
         "asked",
@@ -57,47 +39,24 @@ class Connection:
         "asks",
         "begun",
         "cut",
-        "descriptor",
-        "ended",
-        "ends",
-        "keys",
         "last_direction",
-        "last_ts",
-        "local_peer",
         "next_seq",
-        "opener",
         "outstanding",
-        "parser",
-        "pid",
-        "protocol",
         "request",
         "response",
-        "socket_id",
         "turn",
         "unknown",
-        "watched",
     )
 
     def __init__(self, record: Record) -> None:
-        self.socket_id = record.socket_id
-        self.opener = self.pid = record.tgid
-        self.ends = endpoints(record)
-        self.local_peer = same_host(self.ends)
-        local, peer = ends_as_numbers(record)
-        self.keys = (peer, local)  # the client's end: the peer of who is asked
-        self.parser: Parser | None = None
-        self.descriptor: Descriptor | None = None
-        self.protocol = ""
+        super().__init__(record)
         self.begun: list[Record | None] = [None, None]
         """By direction: the latest record with which a request or response began."""
         self.outstanding: deque[Live] = deque()
         self.request: Message | None = None
         self.response: Message | None = None
         self.unknown: list[Record] = []
-        self.ended = False
-        self.last_ts = record.ts
         self.last_direction = -1
-        self.watched = False
         self.next_seq = [-1, -1]
         """By direction: where the next byte belongs in the stream; -1: not known."""
         self.cut = True
@@ -107,15 +66,9 @@ class Connection:
         self.asked: Live | None = None
         self.asked_end = self.asked_length = 0
 
-    def speak(self, descriptor: Descriptor) -> None:
-        """The kernel has recognised the protocol."""
-        self.descriptor = descriptor
-        self.protocol = descriptor.name
-        self.parser = descriptor.parser()
-
     @property
     def in_flight(self) -> int:
-        """Requests that are not answered yet."""
+        """See ``Conversation``."""
         return len(self.outstanding) + (self.asked is not None)
 
     def segment(self, record: Record, owner: Correlator) -> None:
@@ -274,19 +227,10 @@ class Connection:
         mark = self._mark(message)
         if self.outstanding:
             self._drop_unanswerable(owner)
-        kind = SERVER if message.direction == base.INGRESS else CLIENT
-        pid, tid, start = mark.tgid, mark.tid, message.start
-        x = Live(kind, self.protocol, pid, tid, self.ends, start, message.head, owner.ids.span())
-        x.request_message = message
-        x.request_truncated = message.truncated
-        x.stream = message.stream
-        self.pid = pid
+        x = self.live(message, first, mark, owner)
         # Requests behind the first of a segment have no number of their own.
         if message.offset == 0 and mark.begins == REQUEST:
             x.uid = mark.uid
-        key = self.keys[message.direction]
-        if key:
-            x.key = key | (first.tcp_seq + message.offset) & 0xFFFFFFFF
         self.outstanding.append(x)
         if len(self.outstanding) > MAX_OUTSTANDING:
             owner.counts["requests_given_up"] += 1

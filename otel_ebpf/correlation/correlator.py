@@ -6,11 +6,13 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 
 from otel_ebpf.correlation.assembly import Assembly
-from otel_ebpf.correlation.connection import ERRNO, Connection
+from otel_ebpf.correlation.connection import Connection
+from otel_ebpf.correlation.conversation import ERRNO, Conversation
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import SERVER, Exchange
 from otel_ebpf.correlation.parents import Parents
+from otel_ebpf.correlation.streams import StreamConnection
 from otel_ebpf.events import layout
 from otel_ebpf.events.decode import Record
 from otel_ebpf.protocols import registry
@@ -38,7 +40,7 @@ class Correlator:
     def __init__(self, ids: Ids | None = None) -> None:
         self.ids = ids or Ids()
         self.counts: Counter[str] = Counter()
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, Conversation] = {}
         self.now = 0
         self.assembly = Assembly(self.ids, self.counts)
         self.parents = Parents(self.assembly, self.counts)
@@ -46,7 +48,7 @@ class Correlator:
         self._waiting: dict[int, Live] = {}
         """One side's view of a request, until the other side's comes."""
         self._settling: deque[tuple[int, Live]] = deque()
-        self._watched: deque[tuple[int, Connection]] = deque()
+        self._watched: deque[tuple[int, Conversation]] = deque()
 
     def feed(self, records: Iterable[Record]) -> list[Exchange]:
         """Takes records in the order of time; returns what is finished and decided."""
@@ -63,12 +65,11 @@ class Correlator:
         connection = self.connections.get(record.socket_id)
         if connection is None:
             connection = self._open(record)
-        if connection.parser is None and record.protocol:
-            descriptor = registry.by_number.get(record.protocol)
-            if descriptor is None:
-                self.counts["segments_of_unknown_protocol"] += 1
+        if record.protocol != connection.number and record.protocol:
+            spoken = self._speak(connection, record)
+            if spoken is None:
                 return
-            connection.speak(descriptor)
+            connection = spoken
         connection.segment(record, self)
 
     def tick(self, now: int) -> list[Exchange]:
@@ -116,7 +117,7 @@ class Correlator:
 
     # -- called by connections ---------------------------------------------------
 
-    def asked(self, x: Live, record: Record, connection: Connection) -> None:
+    def asked(self, x: Live, record: Record, connection: Conversation) -> None:
         """A request begins."""
         self.counts["requests"] += 1
         descriptor = connection.descriptor
@@ -168,7 +169,7 @@ class Correlator:
         x.request_message = x.response_message = None
         self.assembly.finished(x, self.now)
 
-    def watch(self, connection: Connection) -> None:
+    def watch(self, connection: Conversation) -> None:
         """A message is in progress on it whose end only a turn or silence will show."""
         connection.watched = True
         self._watched.append((self.now + QUIET, connection))
@@ -186,7 +187,7 @@ class Correlator:
                 self.parents.left(x, self.now)
         return list(out)
 
-    def _look_at(self, connection: Connection) -> None:
+    def _look_at(self, connection: Conversation) -> None:
         connection.watched = False
         if connection.ended or connection.parser is None:
             return
@@ -201,7 +202,23 @@ class Correlator:
         if x.kind == SERVER:
             self.parents.alone(x)
 
-    def _open(self, record: Record) -> Connection:
+    def _speak(self, connection: Conversation, record: Record) -> Conversation | None:
+        """The kernel has recognised what a connection speaks, or that it speaks anew."""
+        descriptor = registry.by_number.get(record.protocol)
+        if descriptor is None:
+            self.counts["segments_of_unknown_protocol"] += 1
+            return None
+        if connection.parser is not None:
+            connection.end(record.ts, None, self)
+        if connection.parser is not None or descriptor.multiplexed:
+            made: type[Conversation] = StreamConnection if descriptor.multiplexed else Connection
+            opener = connection.opener
+            connection = self.connections[record.socket_id] = made(record)
+            connection.opener = opener
+        connection.speak(descriptor)
+        return connection
+
+    def _open(self, record: Record) -> Conversation:
         connection = Connection(record)
         self.connections[record.socket_id] = connection
         self._of_process[record.tgid].add(record.socket_id)

@@ -10,7 +10,7 @@ is the same, exchange by exchange; tests hold the two ways against each other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import CLIENT, SERVER, Exchange
@@ -52,7 +52,7 @@ class Usual:
                 (direction, begins, pid, tid, end_ts, socket_id, length, seq, size, uid) = unpack(
                     data, at
                 )
-                c = connections.get(socket_id)
+                c: Any = connections.get(socket_id)
                 if c is not None and c.turn and seq == c.next_seq[direction]:
                     body = at + _PAYLOAD
                     if direction != c.asks:
@@ -101,7 +101,7 @@ class Usual:
                                 owner.called(x, record_at(data, at))
                             continue
                 owner.take(record_at(data, at))
-                if c is not None:
+                if c is not None and c.one_by_one:
                     _begin(c)
             else:
                 owner.take(record_at(data, at))

@@ -97,6 +97,8 @@ HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
 
 # enum record_type
 VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM, LINEAGE = range(11)
+# enum direction
+INGRESS, EGRESS = range(2)
 # enum role
 ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER = range(3)
 # enum family

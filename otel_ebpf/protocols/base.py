@@ -91,8 +91,10 @@ class Message:
 class Parser(Protocol):
     """One connection's parser. Bounded: memory does not grow with the traffic."""
 
-    desyncs: int
-    """How often bytes could not be understood and the parser waited for a fresh start."""
+    @property
+    def desyncs(self) -> int:
+        """How often bytes could not be understood and the parser waited for a fresh start."""
+        ...
 
     upgraded: str | None
     """Set once the connection changes protocol (``websocket``, ``h2c``, ``connect``)."""
@@ -139,4 +141,38 @@ class Parser(Protocol):
         """The connection ended. Messages in progress complete; ``error`` is its
         ``error.type`` (``connection_reset``...) or None for an orderly end, in
         which case a message that ends with the connection is complete and well."""
+        ...
+
+
+class StreamParser(Parser, Protocol):
+    """A parser of many conversations on one connection, told apart by ``Message.stream``.
+
+    A request that is returned complete, with an ``error`` and without a response, is over.
+    """
+
+    client: int
+    """The direction of requests; -1 while it is not known."""
+
+    def begin(self, direction: int) -> None:
+        """The connection begins: its first bytes from the client pass in ``direction``."""
+        ...
+
+    def frames(
+        self,
+        direction: int,
+        data: bytes,
+        mid: int,
+        lost: bool,
+        start: int,
+        length: int,
+        ts: int,
+        end_ts: int,
+        token: Any,
+    ) -> list[Message]:
+        """Take the frames that the kernel half found in a segment.
+
+        ``data``: each as its place in the stream (4 bytes), its header and its payload, without
+        bodies; the first ``mid`` bytes go on with the frame before. ``lost``: frames before
+        these were not seen. ``start`` and ``length``: the segment's place in the stream.
+        """
         ...

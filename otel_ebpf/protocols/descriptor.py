@@ -21,9 +21,12 @@ class Descriptor:
         parser: makes the parser of one connection.
         carried_context: trace context in a request's ``Message.head``, or None for
             protocols that carry none.
+        multiplexed: requests and responses pair by ``Message.stream``, not by their order.
+            The parser then follows ``base.StreamParser``.
     """
 
     name: str
     number: int
     parser: Callable[[], Parser]
     carried_context: Callable[[Any], CarriedContext | None] | None = None
+    multiplexed: bool = False

@@ -140,6 +140,9 @@ class HttpRequest(_Head):
 
     __slots__ = ("method", "section", "target")
 
+    scheme = ""
+    """Not in the head; HTTP/2's says it."""
+
     def __init__(
         self, method: str, target: str, version: str, head: bytes, section: Section | None = None
     ) -> None:

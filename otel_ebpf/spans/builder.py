@@ -10,6 +10,7 @@ from otel_ebpf.spans import semconv
 from otel_ebpf.spans.clock import Clock
 from otel_ebpf.spans.http import HttpSpans
 from otel_ebpf.spans.model import ERROR, UNSET, Description, Span
+from otel_ebpf.spans.rpc import RpcSpans
 from otel_ebpf.spans.settings import SpanSettings
 
 _UNKNOWN_RESOURCES = 1024
@@ -23,7 +24,10 @@ class ProtocolSpans(Protocol):
         ...
 
 
-PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {"http": HttpSpans}
+PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
+    "http": HttpSpans,
+    "grpc": RpcSpans,
+}
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 
 

@@ -69,7 +69,9 @@ class HttpSpans:
         limit = self._limit
         target = request.target
         host = header("host")
-        scheme = exchange.notes.get(semconv.URL_SCHEME, "http") if exchange.notes else "http"
+        scheme = request.scheme or "http"
+        if exchange.notes:
+            scheme = exchange.notes.get(semconv.URL_SCHEME, scheme)
         peer = endpoints.peer_address
         client, client_port = peer, None
         # One search of the bytes spares two look-ups that mostly find nothing.
@@ -77,7 +79,7 @@ class HttpSpans:
             by_proxy = original_request(header)
             client, client_port = by_proxy[0] or peer, by_proxy[1]
             scheme, host = by_proxy[2] or scheme, by_proxy[3] or host
-        if target[:1] != "/":
+        if target[:1] != "/" and target:
             url = split_url(target)
             if url is not None:
                 # RFC 9112 3.2.2: an absolute target overrules the Host header.
@@ -104,7 +106,8 @@ class HttpSpans:
             )
         attributes = profile.base.attributes.copy()
         path, mark, query = target.partition("?")
-        attributes[semconv.URL_PATH] = path if len(path) <= limit else path[:limit]
+        if target or request.target:
+            attributes[semconv.URL_PATH] = path if len(path) <= limit else path[:limit]
         if mark:
             query = self._redact(query)
             attributes[semconv.URL_QUERY] = query if len(query) <= limit else query[:limit]
@@ -131,7 +134,9 @@ class HttpSpans:
         limit = self._limit
         target = request.target
         host = request.header("host")
-        scheme = exchange.notes.get(semconv.URL_SCHEME, "http") if exchange.notes else "http"
+        scheme = request.scheme or "http"
+        if exchange.notes:
+            scheme = exchange.notes.get(semconv.URL_SCHEME, scheme)
         absolute = None
         if target[:1] != "/":
             url = split_url(target)
@@ -141,7 +146,7 @@ class HttpSpans:
             elif request.method == "CONNECT":
                 host, target = target, ""
                 absolute = f"//{redact_userinfo(host)}"
-            elif target == "*":
+            elif target == "*" or not target:
                 target = ""  # RFC 9112 3.2.4: OPTIONS for the server as a whole, no path.
             else:
                 target = f"/{target}"

@@ -8,7 +8,8 @@ from otel_ebpf.spans import semconv
 
 
 class HttpHead(Protocol):
-    """What is used of a parsed head. ``lower`` is its bytes in lower case."""
+    """What is used of a parsed head. ``lower`` is its bytes in lower case, or of them at least
+    the names of the headers that are looked for there."""
 
     version: str
     lower: bytes
@@ -18,9 +19,11 @@ class HttpHead(Protocol):
 
 
 class HttpRequestHead(HttpHead, Protocol):
-    """A request's head. ``target`` is as in the request line."""
+    """A request's head. ``target`` is as in the request line, or empty where that was not
+    seen. ``scheme`` is empty where the head does not say it."""
 
     method: str
+    scheme: str
     target: str
 
 

@@ -11,6 +11,7 @@ from otel_ebpf.spans.semconv import KNOWN_METHODS, SENSITIVE_QUERY_KEYS
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
+_METADATA = "OTEL_INSTRUMENTATION_GRPC_CAPTURE_METADATA_"
 _METHODS = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
 _LIMITS = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
 _DEFAULT_LIMIT = 4096
@@ -23,6 +24,7 @@ class SpanSettings:
     Attributes:
         server_request_headers and the other three: lower-case names of the headers to
             put on spans; empty by default, since headers may hold secrets.
+        server_request_metadata, client_request_metadata: the same for gRPC's metadata.
         known_methods: others are reported as ``_OTHER``.
         sensitive_query_keys: parameters whose values are redacted.
         value_length_limit: longest text, in characters, that is taken from a message.
@@ -32,6 +34,8 @@ class SpanSettings:
     server_response_headers: tuple[str, ...] = ()
     client_request_headers: tuple[str, ...] = ()
     client_response_headers: tuple[str, ...] = ()
+    server_request_metadata: tuple[str, ...] = ()
+    client_request_metadata: tuple[str, ...] = ()
     known_methods: frozenset[str] = KNOWN_METHODS
     sensitive_query_keys: tuple[str, ...] = SENSITIVE_QUERY_KEYS
     value_length_limit: int = _DEFAULT_LIMIT
@@ -45,6 +49,8 @@ class SpanSettings:
             server_response_headers=_headers(env, "SERVER_RESPONSE"),
             client_request_headers=_headers(env, "CLIENT_REQUEST"),
             client_response_headers=_headers(env, "CLIENT_RESPONSE"),
+            server_request_metadata=_lower(env, _METADATA + "SERVER_REQUEST"),
+            client_request_metadata=_lower(env, _METADATA + "CLIENT_REQUEST"),
             known_methods=frozenset(methods) or KNOWN_METHODS,
             value_length_limit=_limit(env),
         )
@@ -63,8 +69,11 @@ def _names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
 
 
 def _headers(env: Mapping[str, str], which: str) -> tuple[str, ...]:
-    names = _names(env, _CAPTURE + which)
-    return tuple(dict.fromkeys(name.lower() for name in names))
+    return _lower(env, _CAPTURE + which)
+
+
+def _lower(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.lower() for name in _names(env, variable)))
 
 
 def _limit(env: Mapping[str, str]) -> int:

@@ -7,7 +7,6 @@ import pytest
 from otel_ebpf.events import layout
 from otel_ebpf.protocols.base import EGRESS, INGRESS
 from tests.unit.correlation.world import (
-    HTTP,
     SECOND,
     World,
     assert_child,
@@ -230,7 +229,7 @@ def test_segments_after_the_end_are_counted() -> None:
 
 def test_a_protocol_that_is_not_known_here_is_counted() -> None:
     world = World()
-    world.feed(world.wire(1, 2).client.send(b"\x16\x03\x01", protocol=HTTP + 1))
+    world.feed(world.wire(1, 2).client.send(b"\x16\x03\x01", protocol=200))
     assert world.counts["segments_of_unknown_protocol"] == 1
 
 

@@ -16,6 +16,7 @@ _FOLDER = {
     "ERROR": "error",
     "HTTP": "http",
     "NETWORK": "network",
+    "RPC": "rpc",
     "SERVER": "server",
     "SERVICE": "service",
     "URL": "url",

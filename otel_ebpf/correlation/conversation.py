@@ -1,0 +1,127 @@
+"""One socket from its first record to its close: what every kind of pairing shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_ebpf.correlation.addresses import endpoints, ends_as_numbers, same_host
+from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.model import CLIENT, SERVER
+from otel_ebpf.events.decode import Record
+from otel_ebpf.protocols import base
+from otel_ebpf.protocols.base import Message, Parser
+from otel_ebpf.protocols.registry import Descriptor
+
+if TYPE_CHECKING:
+    from otel_ebpf.correlation.correlator import Correlator
+
+ERRNO = {
+    32: "broken_pipe",
+    101: "network_unreachable",
+    103: "connection_aborted",
+    104: "connection_reset",
+    110: "timeout",
+    111: "connection_refused",
+    113: "host_unreachable",
+}
+"""errno -> ``error.type``."""
+
+
+class Conversation:
+    """State of one socket. A subclass parses its records and pairs requests with responses.
+
+    Attributes:
+        socket_id: the kernel's number.
+        opener, pid: processes that used it first and last.
+        ends: addresses and ports.
+        local_peer: the peer is certainly on this host.
+        number: the kernel's number of the protocol; 0 while that is not known.
+        last_ts: nanoseconds of the latest byte.
+        ended: no more bytes will come.
+        keys: by direction of a request, what its same-host key begins with.
+        turn: see :mod:`.usual`, which only takes connections that are ``one_by_one``.
+        watched: it is in the correlator's list of connections with an open end.
+    """
+
+    __slots__ = (
+        "descriptor",
+        "ended",
+        "ends",
+        "keys",
+        "last_ts",
+        "local_peer",
+        "number",
+        "opener",
+        "parser",
+        "pid",
+        "protocol",
+        "socket_id",
+        "watched",
+    )
+
+    one_by_one = False
+    turn = 0
+
+    def __init__(self, record: Record) -> None:
+        self.socket_id = record.socket_id
+        self.opener = self.pid = record.tgid
+        self.ends = endpoints(record)
+        self.local_peer = same_host(self.ends)
+        local, peer = ends_as_numbers(record)
+        self.keys = (peer, local)  # the client's end: the peer of who is asked
+        self.parser: Parser | None = None
+        self.descriptor: Descriptor | None = None
+        self.protocol = ""
+        self.number = 0
+        self.ended = False
+        self.last_ts = record.ts
+        self.watched = False
+
+    def speak(self, descriptor: Descriptor) -> None:
+        """The kernel has recognised the protocol."""
+        self.descriptor = descriptor
+        self.protocol = descriptor.name
+        self.number = descriptor.number
+        self.parser = descriptor.parser()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have not ended."""
+        raise NotImplementedError
+
+    def segment(self, record: Record, owner: Correlator) -> None:
+        """Takes one data record."""
+        raise NotImplementedError
+
+    def missed(self, record: Record, owner: Correlator) -> None:
+        """Nobody knows how many bytes in the direction of ``record`` are missing."""
+        raise NotImplementedError
+
+    def settle(self, ts: int, owner: Correlator) -> None:
+        """The connection is quiet: what can have ended has."""
+        raise NotImplementedError
+
+    def half_close(self, record: Record, owner: Correlator) -> None:
+        """One side has said its last."""
+        raise NotImplementedError
+
+    def end(self, ts: int, error: str | None, owner: Correlator) -> None:
+        """No more bytes will come; what is open ends here."""
+        raise NotImplementedError
+
+    def live(self, message: Message, first: Record, mark: Record, owner: Correlator) -> Live:
+        """The exchange that a request begins, with its same-host key.
+
+        ``first`` is the record that holds its first byte, ``mark`` the one that says whose.
+        """
+        kind = SERVER if message.direction == base.INGRESS else CLIENT
+        pid, tid, start = mark.tgid, mark.tid, message.start
+        x = Live(kind, self.protocol, pid, tid, self.ends, start, message.head, owner.ids.span())
+        x.request_message = message
+        x.request_truncated = message.truncated
+        x.stream = message.stream
+        self.pid = pid
+        key = self.keys[message.direction]
+        if key:
+            x.key = key | (first.tcp_seq + message.offset) & 0xFFFFFFFF
+        return x

@@ -1,0 +1,196 @@
+"""A connection of many streams: requests and responses pair by the stream's number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_ebpf.correlation.conversation import Conversation
+from otel_ebpf.correlation.live import Live
+from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import EGRESS, FRAMES, INGRESS, ROLE_CLIENT, stream_uid
+from otel_ebpf.protocols import base
+from otel_ebpf.protocols.base import Message, StreamParser
+
+if TYPE_CHECKING:
+    from otel_ebpf.correlation.correlator import Correlator
+
+MAX_EARLY = 64
+"""Responses kept for a moment whose request has not been told of (a send that blocked is told
+of when it is over); above it the oldest has none."""
+
+_LOST, _BEGINS = 1, 2
+"""In the third 16 bits of ``ref_ts``; see bpf/http2.h."""
+
+
+class StreamConnection(Conversation):
+    """HTTP/2: exactly one exchange for each stream whose request was seen.
+
+    Attributes:
+        streams: open exchanges by stream number.
+    """
+
+    __slots__ = ("_early", "_next_seq", "_serials", "_stream_parser", "streams")
+
+    _stream_parser: StreamParser
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.streams: dict[int, Live] = {}
+        self._early: dict[int, tuple[Message, Record]] = {}
+        self._serials = [0, 0]
+        self._next_seq = [-1, -1]
+
+    @property
+    def in_flight(self) -> int:
+        """See ``Conversation``."""
+        return len(self.streams)
+
+    def segment(self, record: Record, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        self.last_ts = record.end_ts
+        if self.ended:
+            owner.counts["segments_after_end"] += 1
+            return
+        parser = self._speaker()
+        if record.begins == FRAMES:
+            messages = self._frames(parser, record, owner)
+        else:
+            messages = self._bytes(parser, record, owner)
+        for message in messages:
+            self.take(message, record, owner)
+        if not self.watched and parser.open_ended:
+            owner.watch(self)
+
+    def _speaker(self) -> StreamParser:
+        parser = self.parser
+        assert parser is not None
+        return parser  # type: ignore[return-value]  # what multiplexed descriptors make
+
+    def _frames(self, parser: StreamParser, record: Record, owner: Correlator) -> list[Message]:
+        """Frames that the kernel half has found."""
+        direction, told = record.direction, record.ref_ts
+        lost = bool(told >> 16 & _LOST)
+        if told >> 16 & _BEGINS:
+            parser.begin(direction)
+        serial = told >> 32
+        if serial != self._serials[direction]:
+            owner.counts["gaps"] += 1
+            lost = True
+        self._serials[direction] = serial + 1 & 0xFFFFFFFF
+        return parser.frames(
+            direction,
+            record.data,
+            told & 0xFFFF,
+            lost,
+            record.tcp_seq,
+            record.length,
+            record.ts,
+            record.end_ts,
+            record,
+        )
+
+    def _bytes(self, parser: StreamParser, record: Record, owner: Correlator) -> list[Message]:
+        """Bytes as they were, of which the first are here."""
+        direction, seq, messages = record.direction, record.tcp_seq, []
+        if seq != self._next_seq[direction] >= 0:
+            owner.counts["gaps"] += 1
+            messages = parser.gap(direction, record.ts)
+        self._next_seq[direction] = seq + record.length & 0xFFFFFFFF
+        messages += parser.feed(
+            direction, record.data, record.length, record.ts, record.end_ts, record
+        )
+        return messages
+
+    def take(self, message: Message, record: Record, owner: Correlator) -> None:
+        """A message begins or completes; ``record`` brought that."""
+        number = message.stream
+        x = self.streams.get(number)
+        if message.kind == base.REQUEST:
+            if x is None:
+                x = self._begin(message, record, owner)
+                early = self._early.pop(number, None)
+                if early is not None and not message.error:
+                    self.take(*early, owner)
+            if message.error and x.response_message is None:
+                self._finish(x, message, owner)
+            return
+        if x is None:
+            self._early[number] = (message, record)
+            if len(self._early) > MAX_EARLY:
+                del self._early[next(iter(self._early))]
+                owner.counts["responses_without_request"] += 1
+            return
+        if x.response_message is not message:
+            x.response_message = message
+            x.response = message.head
+            owner.answered(x, record)
+        if message.complete:
+            self._finish(x, message, owner)
+
+    def _begin(self, message: Message, record: Record, owner: Correlator) -> Live:
+        x = self.live(message, message.token, record, owner)
+        x.protocol = "grpc" if message.head.grpc else "http"
+        x.uid = stream_uid(self.socket_id, message.stream)
+        self.streams[message.stream] = x
+        owner.asked(x, record, self)
+        return x
+
+    def _finish(self, x: Live, last: Message, owner: Correlator) -> None:
+        request, response = x.request_message, x.response_message
+        del self.streams[request.stream]
+        x.end = max(last.end, x.start)
+        x.error = last.error
+        x.request_truncated = request.truncated
+        x.request_size = request.length
+        if response is not None:
+            x.response_truncated = response.truncated
+            x.response_size = response.length
+            # A request joined midway may not have shown what it is.
+            if response.head.grpc or response.head.grpc_status is not None:
+                x.protocol = "grpc"
+        if last.error == "no_response":
+            owner.counts["requests_given_up"] += 1
+        owner.finished(x)
+
+    def missed(self, record: Record, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        owner.counts["gaps"] += 1
+        parser = self._speaker()
+        for message in parser.gap(record.direction, record.ts):
+            self.take(message, record, owner)
+        if not self.watched and parser.open_ended:
+            owner.watch(self)
+
+    def settle(self, ts: int, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        if not self.ended:
+            self._last(self._speaker().settle(ts), owner)
+
+    def half_close(self, record: Record, owner: Correlator) -> None:
+        """The conversation is over when the side that answers has said its last."""
+        client = self._speaker().client
+        if client < 0:
+            client = EGRESS if record.role == ROLE_CLIENT else INGRESS
+        if record.direction != client:
+            self.end(record.ts, None, owner)
+
+    def end(self, ts: int, error: str | None, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        if self.ended:
+            return
+        self.ended = True
+        parser = self._speaker()
+        self._last(parser.close(ts, error), owner)
+        owner.counts["desyncs"] += parser.desyncs
+        owner.counts["responses_without_request"] += len(self._early)
+        self._early.clear()
+
+    def _last(self, messages: list[Message], owner: Correlator) -> None:
+        """Ends that no record brought."""
+        for message in messages:
+            x = self.streams.get(message.stream)
+            if x is None or (message.error is None and not message.complete):
+                continue
+            if message.kind == base.RESPONSE and x.response_message is not message:
+                continue
+            self._finish(x, message, owner)
