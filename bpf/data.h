@@ -225,14 +225,17 @@ INLINE bool coalesce(struct op_t *op, struct socket_state_t *st)
 INLINE void read_tail(struct op_t *op)
 {
 	struct __socket_data *r = &op->rec;
-	u64 left = op->count, tail = 0;
-	u32 len = 0;
 
 	r->tail_len = 0;
 	if (op->mmsg || !op->buf || op->iovcnt > TAIL_IOVECS)
 		return;
+	/* Kept in memory: the verifier then sees the same in every round. */
+	op->tail = 0;
+	op->tail_len = 0;
+	op->tail_left = op->count;
 	NO_UNROLL
 	for (int i = 0; i < TAIL_IOVECS; i++) {
+		u64 left = op->tail_left;
 		struct iovec_t iov = {.base = op->buf, .len = left};
 		u64 piece[2] = {};
 		u32 n = 8;
@@ -252,15 +255,16 @@ INLINE void read_tail(struct op_t *op)
 		if (iov.len == 0)
 			continue;
 		left -= iov.len;
+		op->tail_left = left;
 		if (iov.len < n)
 			n = iov.len;
 		else if (left >= 8)
 			continue; /* more than enough follows */
 		if (read_user(piece, n & 15, iov.base + iov.len - n))
 			return;
-		len = add_tail(&tail, len, piece[0], n);
+		op->tail_len = add_tail(&op->tail, op->tail_len, piece[0], n);
 	}
-	set_tail(r, tail, len);
+	set_tail(r, op->tail, op->tail_len);
 }
 
 /* Copies op->capture bytes behind the header. Returns how many, or -1 on a fault. */

@@ -31,7 +31,7 @@ from otel_ebpf.export.sampling import TraceSampler
 from otel_ebpf.kernel.ageing import Ageing
 from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.loader import Kernel
-from otel_ebpf.kernel.obtain import Preparation
+from otel_ebpf.kernel.preparation import Preparation
 from otel_ebpf.launch import Launched
 from otel_ebpf.ledger import ledger_lines
 from otel_ebpf.metadata.process import Process
@@ -130,7 +130,8 @@ class Agent:
         # Reading the running programs takes as long as compiling, and can go on meanwhile.
         looking = threading.Thread(target=lambda: images.extend(self._targets.prepare()))
         looking.start()
-        kernel = Kernel(self._config.kernel, self._config.preparation)
+        preparation = self._config.preparation or Preparation(self._config.kernel)
+        kernel = preparation.finish()
         launched: Launched | None = None
         try:
             if self._config.command:

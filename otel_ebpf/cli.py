@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _agent(arguments: argparse.Namespace) -> int:
     # Loaded here: `doctor` and `replay` must work where these cannot.
     from otel_ebpf.kernel.config import CAPTURE_DEFAULT, KernelConfig
-    from otel_ebpf.kernel.obtain import Preparation
+    from otel_ebpf.kernel.preparation import Preparation
     from otel_ebpf.selection import chosen_globs, chosen_identity, chosen_pids, chosen_ports
 
     env = os.environ
@@ -106,7 +106,7 @@ def _agent(arguments: argparse.Namespace) -> int:
         problem = blocking(survey())
         if problem is not None:
             raise problem
-    # What must be compiled is, in another process, while this one loads its own modules.
+    # The kernel verifies programs while this process loads its other modules.
     with contextlib.closing(Preparation(kernel)) as preparation:
         from otel_ebpf.agent import Agent, AgentConfig
 

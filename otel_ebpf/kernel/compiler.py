@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -73,18 +74,18 @@ class Compilation:
             KernelError: BCC is missing, or refused the sources; with what it said.
         """
         try:
-            status = self._child.wait(_SECONDS)
+            status = self._wait()
             _, answer, complaints = self._files
             answer.seek(0)
             complaints.seek(0)
             said = complaints.read().decode(errors="replace").strip()[-_SAID:]
             return _result(status, answer.read(), said)
-        except subprocess.TimeoutExpired:
-            raise KernelError(
-                f"the BPF programs were not compiled within {_SECONDS} s", mend=_MEND
-            ) from None
         finally:
             self.close()
+
+    def cancel(self) -> None:
+        """Ends the child; ``result``, in another thread, then raises."""
+        self._child.kill()
 
     def close(self) -> None:
         """Ends the child, if it has not ended."""
@@ -92,6 +93,17 @@ class Compilation:
             self._child.kill()
             self._child.wait()
         self._close_files()
+
+    def _wait(self) -> int:
+        # Popen's own wait with a limit looks now and then, and so comes late.
+        with open(os.pidfd_open(self._child.pid), "rb") as ended:
+            poll = select.poll()
+            poll.register(ended, select.POLLIN)
+            if not poll.poll(_SECONDS * 1000):
+                raise KernelError(
+                    f"the BPF programs were not compiled within {_SECONDS} s", mend=_MEND
+                )
+        return self._child.wait()
 
     def _close_files(self) -> None:
         for file in self._files:

@@ -15,7 +15,7 @@ from otel_ebpf.kernel.attachments import Attachments
 from otel_ebpf.kernel.compiled import MapDefinition
 from otel_ebpf.kernel.config import MEMBERS, KernelConfig
 from otel_ebpf.kernel.mounts import ensure_bpffs, ensure_tracefs
-from otel_ebpf.kernel.obtain import Preparation
+from otel_ebpf.kernel.obtain import Materials
 from otel_ebpf.kernel.perf_reader import PerfReader
 from otel_ebpf.kernel.plan import (
     RAW_TRACEPOINT,
@@ -77,16 +77,15 @@ class Kernel:
 
     Args:
         config: settings; see :class:`KernelConfig`.
-        preparation: where it was begun earlier.
+        materials: where they were begun earlier.
 
     Raises:
         KernelError: a precondition is missing, the compiler or the verifier refused;
             the message names the file, the line or the program, and the mend.
     """
 
-    def __init__(self, config: KernelConfig, preparation: Preparation | None = None) -> None:
+    def __init__(self, config: KernelConfig, materials: Materials | None = None) -> None:
         self.config = config
-        preparation = preparation or Preparation(config)
         tracefs = ensure_tracefs()
         ensure_bpffs()  # nothing here needs it; whoever looks at the programs does
         if not tracefs.present:
@@ -96,13 +95,14 @@ class Kernel:
                 mend=tracefs.command,
             )
         self._tracefs = tracefs.target
+        materials = materials or Materials(config)
         self.attached: list[Probe] = []
         self.absent: list[Probe] = []
         self.registers = False
         self._uprobe_jumps = False
         self._tables: dict[str, Table] = {}
         self._held = contextlib.ExitStack()  # let go of in the opposite order
-        offsets, compiled = preparation.finish()
+        offsets, compiled = materials.finish()
         with self._held:
             self._create_maps(compiled.maps)
             self._reader = PerfReader()
@@ -165,15 +165,24 @@ class Kernel:
                     value.bits[port >> 3] |= 1 << (port & 7)
             bitmap[0] = value
 
+    def load(self) -> None:
+        """Has the kernel verify the plan's programs, which is most of the time of a start.
+
+        Raises:
+            KernelError: a program is refused.
+        """
+        wanted = [(name, sysbpf.TRACEPOINT) for name in TAIL_PROGRAMS]
+        wanted += [(probe.program, _TYPES[probe.kind]) for probe in probe_plan()]
+        self._programs.load_all(wanted)
+
     def attach(self) -> None:
-        """Loads every program and attaches it as the plan says.
+        """Loads what is not loaded yet and attaches it as the plan says.
 
         Raises:
             KernelError: a program is refused, or a tracepoint is not there.
         """
+        self.load()
         plan = [probe for probe in probe_plan() if self._present(probe)]
-        wanted = [(name, sysbpf.TRACEPOINT) for name in TAIL_PROGRAMS]
-        self._programs.load_all([*wanted, *((p.program, _TYPES[p.kind]) for p in plan)])
         self._fill_jumps("__progs_jmp_tp_map", TAIL_PROGRAMS, sysbpf.TRACEPOINT)
         # These two answer only the agent. How receives are seen must be settled before
         # anything else runs: programs count in the same map value.

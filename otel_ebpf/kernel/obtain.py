@@ -28,8 +28,8 @@ FLAGS = (
 _HEADERS = "BCC_KERNEL_SOURCE"
 
 
-class Preparation:
-    """What a kernel half needs before it can be loaded; made as early as may be.
+class Materials:
+    """What a kernel half is made of: offsets and programs.
 
     It begins at once. Errors are kept for ``finish``, so that those of what a user typed
     can come first.
@@ -54,15 +54,18 @@ class Preparation:
             KernelError: no type information, no BCC, or sources that do not compile.
         """
         if self._programs is None:
-            raise self._error or KernelError("the programs were asked for twice")
-        programs, self._programs = self._programs, None
-        return self._offsets, programs.result()
+            raise self._error or KernelError("nothing was begun")
+        return self._offsets, self._programs.result()
+
+    def cancel(self) -> None:
+        """Makes a ``finish`` that another thread waits in end soon, with an error."""
+        if self._programs is not None:
+            self._programs.cancel()
 
     def close(self) -> None:
         """Ends what goes on, when it is not wanted any more."""
         if self._programs is not None:
             self._programs.close()
-            self._programs = None
 
 
 class Obtaining:
@@ -115,6 +118,12 @@ class Obtaining:
             self.close()
         assert self._compiled is not None
         return self._compiled
+
+    def cancel(self) -> None:
+        """Makes a ``result`` that another thread waits in end soon, with an error."""
+        compilation = self._compilation
+        if compilation is not None:
+            compilation.cancel()
 
     def close(self) -> None:
         """Ends what goes on; for one whose result is not wanted any more."""

@@ -86,6 +86,7 @@ class Programs:
         """
         # The longest first: one that is begun last would be waited for alone.
         pairs = sorted(set(wanted), key=lambda pair: -self._length(pair[0]))
+        pairs = [pair for pair in pairs if pair[0] not in self._loaded]
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)), len(pairs))
         each(lambda pair: self.load(*pair), pairs, threads)
 

@@ -24,6 +24,7 @@ from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.loader import Kernel
 from otel_ebpf.kernel.obtain import Obtaining
 from otel_ebpf.kernel.paths import bpf_dir
+from otel_ebpf.kernel.preparation import Preparation
 from otel_ebpf.kernel.programs import Programs
 from tests.kernel.tracer import Tracer
 from tests.kernel.traffic import Traffic
@@ -122,6 +123,37 @@ def test_a_compiler_that_dies_is_an_error_with_its_reason(folder: Path, small: P
     with pytest.raises(KernelError, match="was ended by SIGKILL"):
         programs.result()
     assert list(folder.iterdir()) == []
+
+
+def _children() -> set[str]:
+    """This process's, by every thread of it."""
+    found: set[str] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found |= set(file.read_text().split())
+    return found
+
+
+def test_a_preparation_that_is_not_wanted_ends_at_once(folder: Path) -> None:
+    """And leaves neither a process nor a descriptor."""
+    before, children = set(os.listdir("/proc/self/fd")), _children()
+    preparation = Preparation(KernelConfig(max_traces=512))
+    preparation.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert _children() <= children
+    assert not folder.exists() or not list(folder.glob("*.programs"))
+
+
+def test_a_prepared_kernel_half_traces(folder: Path) -> None:
+    kernel = Preparation(KernelConfig(filter_processes=True)).finish()
+    try:
+        loaded = {program.name for program in kernel.programs}
+        assert {"prog_output", "exit_read", "on_exit"} <= loaded
+        kernel.open_bursts(lambda _cpu, _data: None, lambda _lost: None, 16)
+        kernel.attach()
+        assert len(kernel.attached) > 30
+    finally:
+        kernel.close()
 
 
 AGENT = """
