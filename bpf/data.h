@@ -5,6 +5,7 @@
 
 #include "go_conns.h"
 #include "infer.h"
+#include "tls.h"
 
 struct iovec_t {
 	u64 base;
@@ -157,7 +158,7 @@ INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct soc
 	struct __socket_data *r = &op->rec;
 	u32 seq = 0;
 
-	if (st->family == FAMILY_UNIX) {
+	if (st->family == FAMILY_UNIX || st->tls) {
 		r->tcp_seq = (u32)st->bytes[r->direction & 1];
 	} else if (r->direction == EGRESS) {
 		r->tcp_seq = op->seq;
@@ -354,8 +355,10 @@ INLINE int run_data(void *ctx)
 	find_unit(o, op);
 	if (op->go && !op->streams && go_new_streams(op, st))
 		__progs_jmp_tp_map.call(ctx, PROG_GO_STREAMS);
+	if (!op->plain && (st->tls || (op->go && !st->protocol)))
+		__progs_jmp_tp_map.call(ctx, PROG_TLS);
 	if (st->protocol == PROTOCOL_HTTP2) {
-		http2_segment(ctx, o, op, st, false, 0);
+		http2_segment(ctx, o, op, http2_walk(), st, false, 0, false);
 		return 0;
 	}
 	bool start = st->direction != r->direction;
@@ -398,7 +401,8 @@ INLINE int run_data(void *ctx)
 				take_back(st);
 				st->sent.generation = 0;
 			}
-			http2_segment(ctx, o, op, st, !preface, preface ? HTTP2_PREFACE - had : 0);
+			http2_segment(ctx, o, op, http2_walk(), st, !preface,
+				      preface ? HTTP2_PREFACE - had : 0, false);
 			return 0;
 		}
 		if (begins != BEGINS_MAYBE)
@@ -423,6 +427,10 @@ INLINE int run_data(void *ctx)
 		if (op->limit && op->limit < op->capture)
 			op->capture = op->limit;
 		st->captured += op->capture;
+	}
+	if (unclear && begins == BEGINS_NOTHING && op->head[0] == TLS_HANDSHAKE_RECORD) {
+		op->plain = 1;
+		__progs_jmp_tp_map.call(ctx, PROG_TLS);
 	}
 	/* Nothing is asked of a Go program's memory on the way out, nor again of a server's
 	 * connection that is known, unless ancestry is of use. */
@@ -459,6 +467,8 @@ INLINE int run_tail(void *ctx)
 INLINE int run_go(void *ctx)
 {
 	struct op_t *op = operation();
+	int zero = 0;
+	struct go_birth_t *scratch = birth_buf.lookup(&zero);
 
 	if (!op)
 		return 0;
@@ -477,7 +487,7 @@ INLINE int run_go(void *ctx)
 			__progs_jmp_tp_map.call(ctx, PROG_GO_STACK);
 		if (r->begins == BEGINS_REQUEST && op->births) {
 			pi->births += 1;
-			note_births(op, pi);
+			note_births(op, pi, scratch);
 		}
 		if (gc) {
 			st->go_key = r->goid;
@@ -488,7 +498,7 @@ INLINE int run_go(void *ctx)
 		}
 	} else if (pi && st && r->begins == BEGINS_REQUEST && op->births) {
 		pi->births += 1;
-		note_births(op, pi);
+		note_births(op, pi, scratch);
 	}
 	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 	return 0;
@@ -504,6 +514,10 @@ INLINE int run_output(void *ctx)
 		return 0;
 	u64 now = op->rec.end_ts; /* a moment ago */
 	struct __socket_data *r = &op->rec;
+	if (r->syscall == CALL_TLS_READ) {
+		tls_keep_caller(op);
+		return 0;
+	}
 	struct __socket_data_buffer *b = burst_reserve(ctx, now, &at);
 	if (!b || at > BURST_DATA - RECORD_ROOM)
 		return 0;

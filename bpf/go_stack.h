@@ -4,8 +4,7 @@
  * the stack for as long as it runs. The proof is the descriptor: of all words there, one points
  * to an object whose connection is over just the descriptor that is being read. No filter by
  * address: where Go's heap lies is random since 1.26.
- *
- * For tracepoint programs only: it uses scratch of the CPU's. */
+ */
 #ifndef OTEL_EBPF_GO_STACK_H
 #define OTEL_EBPF_GO_STACK_H
 
@@ -29,11 +28,17 @@ INLINE s32 go_conn_fd(struct proc_info_t *pi, u64 conn)
 INLINE bool go_conn_is(struct proc_info_t *pi, u64 at, s32 fd)
 {
 	u64 conn = 0, under = 0;
+	struct tls_socket_key key = {.tgid = bpf_get_current_pid_tgid() >> 32};
+	struct tls_socket_t *beneath;
 
 	if (READ_USER(conn, at, 8) || !conn)
 		return false;
 	if (go_conn_fd(pi, conn) == fd)
 		return true;
+	key.conn = conn; /* what crypto/tls was seen to read from and write to */
+	beneath = tls_socket_map.lookup(&key);
+	if (beneath)
+		return beneath->fd == fd;
 	if (pi->tls_conn < 0 || READ_USER(under, conn, pi->tls_conn + 8) || !under)
 		return false;
 	return go_conn_fd(pi, under) == fd;
@@ -41,10 +46,9 @@ INLINE bool go_conn_is(struct proc_info_t *pi, u64 at, s32 fd)
 
 /* The object near the top of g's stack whose connection, an interface at offset `conn`, is
  * over descriptor fd; 0: there is none. */
-INLINE u64 go_stack_receiver(struct proc_info_t *pi, u64 g, s32 conn, s32 fd)
+INLINE u64 go_stack_receiver(struct proc_info_t *pi, struct go_stack_t *stack, u64 g, s32 conn,
+			     s32 fd)
 {
-	int zero = 0;
-	struct go_stack_t *stack = go_stack_buf.lookup(&zero);
 	u64 hi = 0;
 
 	if (!stack || !g || conn < 0 || pi->g_stack_hi < 0 || fd < 0)
@@ -62,14 +66,10 @@ INLINE u64 go_stack_receiver(struct proc_info_t *pi, u64 g, s32 conn, s32 fd)
 	return 0;
 }
 
-/* Program 8: a net/http connection that is older than the tracer, or whose program has no
- * probe. Then the witnesses, as if the probe had told. */
-INLINE int run_go_stack(void *ctx)
+/* A net/http connection that is older than the tracer, or whose program has no probe: as if
+ * the probe had told. */
+INLINE void go_stack_search(struct op_t *op, struct go_stack_t *stack)
 {
-	struct op_t *op = operation();
-
-	if (!op)
-		return 0;
 	struct __socket_data *r = &op->rec;
 	u32 tgid = r->tgid;
 	u64 sk = op->sk;
@@ -79,8 +79,8 @@ INLINE int run_go_stack(void *ctx)
 		bool server = r->begins == BEGINS_REQUEST;
 		struct go_key key = {.goid = r->goid, .tgid = tgid};
 		struct go_conn_t value = {.kind = server ? GO_CONN_SERVER : GO_CONN_CLIENT};
-		u64 receiver = go_stack_receiver(pi, op->g, server ? pi->conn_rwc : pi->pc_conn,
-						 (s32)r->fd);
+		u64 receiver = go_stack_receiver(pi, stack, op->g,
+						 server ? pi->conn_rwc : pi->pc_conn, (s32)r->fd);
 
 		if (receiver && !server) {
 			/* A client's queue of requests has one slot. */
@@ -100,6 +100,17 @@ INLINE int run_go_stack(void *ctx)
 		}
 	}
 	op->go_looked = 1;
+}
+
+/* Program 8. Then the witnesses. */
+INLINE int run_go_stack(void *ctx)
+{
+	struct op_t *op = operation();
+	int zero = 0;
+
+	if (!op)
+		return 0;
+	go_stack_search(op, go_stack_buf.lookup(&zero));
 	__progs_jmp_tp_map.call(ctx, PROG_GO);
 	return 0;
 }

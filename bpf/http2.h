@@ -53,12 +53,13 @@ INLINE void http2_unsettle(struct op_t *op, struct socket_state_t *st)
 
 /* The way of a segment on such a socket. A send waits for its exit, where it is certain how
  * much of it moved: what a frame's header says of the next one's place is kept on the socket.
- * `trial`: the protocol is a guess; `preface`: bytes of the client's preface still to pass. */
+ * `trial`: the protocol is a guess; `preface`: bytes of the client's preface still to pass;
+ * `uprobe`, a constant: of what type the program is. */
 INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t *op,
-			  struct socket_state_t *st, bool trial, u32 preface)
+			  struct http2_walk_t *w, struct socket_state_t *st, bool trial,
+			  u32 preface, bool uprobe)
 {
 	struct __socket_data *r = &op->rec;
-	struct http2_walk_t *w = http2_walk();
 	u64 sk = op->sk;
 
 	if (!w || defer(op))
@@ -106,7 +107,10 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 	}
 	if (st->role != ROLE_CLIENT && r->direction == INGRESS && !trial)
 		http2_unsettle(op, st);
-	__progs_jmp_tp_map.call(ctx, PROG_HTTP2);
+	if (uprobe)
+		__progs_jmp_kp_map.call(ctx, KP_HTTP2);
+	else
+		__progs_jmp_tp_map.call(ctx, PROG_HTTP2);
 }
 
 /* Whose the header block is that begins with the byte c: static entries and literals with
@@ -243,9 +247,10 @@ lost:
 	return false;
 }
 
-/* The segment has been gone through, or as much of it as one record takes. */
-INLINE void http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
-			 struct http2_half_t *half, struct __socket_data_buffer *b, char *to)
+/* The segment has been gone through, or as much of it as one record takes. Whether there is a
+ * record. */
+INLINE bool http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
+			 struct http2_half_t *half, char *to)
 {
 	struct __socket_data *r = &op->rec;
 	u32 out = w->out & 0x1fff;
@@ -253,7 +258,7 @@ INLINE void http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_
 	if (!out && !w->tell) {
 		half->untold |= w->lost;
 		w->lost = 0;
-		return;
+		return false;
 	}
 	r->role = st->role;
 	r->data_len = out;
@@ -264,32 +269,18 @@ INLINE void http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_
 	half->serial += 1;
 	half->untold = w->lost; /* behind these frames */
 	w->lost = 0;
-	burst_commit(b, r->size);
 	w->out = 0;
 	w->mid = 0;
 	w->tell = 0;
 	w->inside = half->left != 0;
+	return true;
 }
 
-/* Program 8: goes through a segment, frame by frame. */
-INLINE int run_http2(void *ctx)
+/* Goes through a segment, frame by frame, as far as one program can. `to` has room for a
+ * record with 2 * CAPTURE_MAX bytes of payload. */
+INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
+			     struct http2_half_t *half, char *to)
 {
-	struct op_t *op = operation();
-	struct http2_walk_t *w = http2_walk();
-	u64 at = 0;
-
-	if (!op || !w)
-		return 0;
-	u64 sk = op->sk;
-	struct socket_state_t *st = socket_state_map.lookup(&sk);
-	struct http2_conn_t *conn = http2_conn_map.lookup(&sk);
-	if (!st || !conn)
-		return 0;
-	struct http2_half_t *half = &conn->halves[op->rec.direction & 1];
-	struct __socket_data_buffer *b = burst_reserve(ctx, op->rec.end_ts, &at);
-	if (!b || at > BURST_DATA - RECORD_ROOM)
-		return 0;
-	char *to = b->data + at + sizeof(struct __socket_data);
 	if (w->round == 0) {
 		__builtin_memcpy(w->head, half->head, 16);
 		if (!op->buf) {
@@ -309,7 +300,7 @@ INLINE int run_http2(void *ctx)
 	if (!w->stop) {
 		NO_UNROLL
 		for (int i = 0; i < HTTP2_STEPS; i++)
-			if (!http2_step(op, w, st, half, to))
+			if (!http2_step(op, w, st, half, to + sizeof(struct __socket_data)))
 				break;
 	}
 	if (w->trial) {
@@ -318,8 +309,11 @@ INLINE int run_http2(void *ctx)
 			half->sync = 0;
 			half->left = 0;
 			half->got = 0;
+			w->stop = 1;
+			w->out = 0;
+			w->tell = 0;
 			count(STAT_UNKNOWN_PROTOCOL);
-			return 0;
+			return false;
 		}
 		st->protocol = PROTOCOL_HTTP2;
 		w->trial = 0;
@@ -328,11 +322,22 @@ INLINE int run_http2(void *ctx)
 		half->strays = 0;
 	else if (!half->sync && half->strays++ > HTTP2_STRAYS)
 		st->protocol = 0; /* whatever it was, it is not this */
-	http2_record(op, w, st, half, b, b->data + at);
+	return http2_record(op, w, st, half, to);
+}
+
+/* Whether another program has to go on with the segment. */
+INLINE bool http2_goes_on(struct http2_walk_t *w)
+{
+	if (!w->rest || w->stop)
+		return false;
+	w->round += 1;
+	return w->round < HTTP2_ROUNDS;
+}
+
+/* The end of a segment, or of what can be done with it. */
+INLINE void http2_leave(struct op_t *op, struct http2_walk_t *w, struct http2_half_t *half)
+{
 	if (w->rest && !w->stop) {
-		w->round += 1;
-		if (w->round < HTTP2_ROUNDS)
-			__progs_jmp_tp_map.call(ctx, PROG_HTTP2);
 		half->sync = 0;
 		half->left = 0;
 		half->got = 0;
@@ -344,6 +349,31 @@ INLINE int run_http2(void *ctx)
 		half->untold |= HTTP2_LOST;
 	}
 	__builtin_memcpy(half->head, w->head, 16);
+}
+
+/* Program 9. */
+INLINE int run_http2(void *ctx)
+{
+	struct op_t *op = operation();
+	struct http2_walk_t *w = http2_walk();
+	u64 at = 0;
+
+	if (!op || !w)
+		return 0;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	struct http2_conn_t *conn = http2_conn_map.lookup(&sk);
+	if (!st || !conn)
+		return 0;
+	struct http2_half_t *half = &conn->halves[op->rec.direction & 1];
+	struct __socket_data_buffer *b = burst_reserve(ctx, op->rec.end_ts, &at);
+	if (!b || at > BURST_DATA - RECORD_ROOM)
+		return 0;
+	if (http2_go_through(op, w, st, half, b->data + at))
+		burst_commit(b, op->rec.size);
+	if (http2_goes_on(w))
+		__progs_jmp_tp_map.call(ctx, PROG_HTTP2);
+	http2_leave(op, w, half);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "maps.h"
 
 #define PROTOCOL_HTTP1 20
+#define PROTOCOL_TLS 121
 #define INFER_BYTES 16
 
 #define W2(a, b) ((u32)(u8)(a) | (u32)(u8)(b) << 8)

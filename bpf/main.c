@@ -4,3 +4,4 @@
 #include "process.c"
 #include "go.c"
 #include "go_identity.c"
+#include "tls.c"

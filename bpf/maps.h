@@ -67,6 +67,18 @@ BPF_PERCPU_ARRAY(go_scan_buf, struct go_scan_t, 1);
 BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
 BPF_PERCPU_ARRAY(go_stack_buf, struct go_stack_t, 1);
 
+#ifndef TLS_CALLS
+#define TLS_CALLS 65536
+#endif
+#define HTTP2_STACKS 4 /* uprobe programs at work on one CPU, one preempted by another */
+BPF_PERCPU_ARRAY(__http2_stack, struct __http2_stack, HTTP2_STACKS);
+BPF_HASH(tls_conn_map, struct go_key, struct tls_conn_t, TLS_CALLS);
+BPF_TABLE("lru_hash", struct tls_socket_key, struct tls_socket_t, tls_socket_map, 65536);
+BPF_TABLE("lru_hash", struct go_key, struct tls_reader_t, tls_reader_map, 4096);
+BPF_TABLE("lru_hash", u64, struct tls_caller_t, tls_caller_map, 16384);
+
+enum kp_prog { KP_DATA = 0, KP_GO = 1, KP_OUTPUT = 2, KP_GO_STACK = 3, KP_HTTP2 = 4 };
+
 enum prog {
 	PROG_DATA = 0,
 	PROG_GO = 1,
@@ -83,7 +95,8 @@ enum prog {
 	PROG_GO_SERVER = 12,
 	PROG_GO_TELL = 13,
 	PROG_GO_PROOF = 14,
-	PROG_GO_LINEAGE = 15
+	PROG_GO_LINEAGE = 15,
+	PROG_TLS = 16
 };
 
 INLINE struct member_fields_offset *offsets(void)

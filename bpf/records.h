@@ -72,6 +72,21 @@ enum record_flags {
 	FLAG_CALLER_PARENT = 128 /* the caller inherits from the goroutine that bore it */
 };
 
+/* Values of `syscall` that are no system calls: bytes that passed through TLS, as the program
+ * wrote and read them. The others are enum call's. */
+enum tls_call {
+	CALL_TLS_READ = 17,
+	CALL_TLS_WRITE = 18,
+	TLS_WHOLE = 128 /* added: the connection was followed from its handshake on */
+};
+
+/* `ref_ts` of such a record tells where in the TCP stream its first byte travelled, for both
+ * ends the same: this bit; 32 bits, the number behind the TLS record that held it; 15 bits,
+ * how many bytes that record certainly held from there on; 16 bits, bytes before it in it. */
+#define TLS_PLACE (1ULL << 63)
+#define TLS_PLACE_END_SHIFT 31
+#define TLS_PLACE_SPAN_SHIFT 16
+
 /* Counters of __trace_stats_map. Indices of `counts`. */
 enum stat {
 	STAT_RECORDS = 0,          /* records written to bursts */
@@ -107,6 +122,8 @@ enum stat {
 	STAT_GO_IDENTITY_AGREES = 30,  /* the same one */
 	STAT_GO_PARENT_DIFFERS = 31,   /* or who bore it */
 	STAT_GO_PARENT_AGREES = 32,
+	STAT_TLS_UNPLACED = 33,     /* TLS calls that moved bytes of no socket that is known */
+	STAT_TLS_CROWDED = 34,      /* TLS reads that found no room to be recorded in */
 	STAT_COUNT = 64
 };
 
@@ -134,7 +151,7 @@ struct __socket_data {
 	u64 caller_uid;  /* the request of the goroutine that waits for this response */
 	u64 context_uid; /* the request whose context.Context this response's request has */
 	u64 goid;
-	u64 ref_ts; /* of a correction: the send's ts */
+	u64 ref_ts; /* of a correction: the send's ts; of TLS: TLS_PLACE */
 	u64 caller_goid; /* who wrote this request, or waits for this response */
 	u64 caller_site; /* address of the function that goroutine was started with */
 	u32 fd;

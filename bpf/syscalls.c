@@ -77,6 +77,11 @@ int prog_output(void *ctx)
 	return run_output(ctx);
 }
 
+int prog_tls(void *ctx)
+{
+	return run_tls(ctx);
+}
+
 int prog_http2(void *ctx)
 {
 	return run_http2(ctx);
@@ -257,6 +262,11 @@ INLINE void correct_send(void *ctx, u64 id, s32 fd, u64 asked, long ret)
 	st = socket_state_map.lookup(&sk);
 	if (!st)
 		return;
+	if (st->tls) { /* ciphertext: what the program wrote is on its way all the same */
+		if (fatal(ret))
+			tell(ctx, RECORD_ERROR, id, st, EGRESS, -ret, 0);
+		return;
+	}
 	struct sent_t *sent = &st->sent;
 	if (sent->tid != (u32)id || sent->count != asked) {
 		/* Another thread has sent on it meanwhile: where bytes are missing is not known. */

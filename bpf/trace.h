@@ -6,9 +6,8 @@
 
 /* The goroutine ids that are still to be handed out, so that a goroutine born later can
  * be told from one that was there before. Ids are dealt to each P in batches. */
-INLINE void note_births(struct op_t *op, struct proc_info_t *pi)
+INLINE void note_births(struct op_t *op, struct proc_info_t *pi, struct go_birth_t *scratch)
 {
-	int zero = 0;
 	u64 unit = op->unit;
 	struct go_birth_t *birth = go_birth_map.lookup(&unit), *fresh = 0;
 	u64 slice[2] = {}, ps[BIRTH_PS] = {}, cache[2], from;
@@ -16,7 +15,7 @@ INLINE void note_births(struct op_t *op, struct proc_info_t *pi)
 	if (!pi->goidgen || !pi->allp || !unit)
 		return;
 	if (!birth)
-		birth = fresh = birth_buf.lookup(&zero);
+		birth = fresh = scratch;
 	if (!birth)
 		return;
 	/* Written in place: whoever reads it meanwhile must find no request's. */

@@ -202,7 +202,9 @@ struct socket_state_t {
 	u16 local_port;
 	u16 peer_port;
 	u8 go_tries; /* searches for its receiver on a goroutine's stack */
-	u8 pad[3];
+	u8 tls;      /* PROTOCOL_TLS: its bytes are ciphertext, of which the program's calls tell */
+	u8 tls_late; /* a Read that its probe did not see begin may still be under way */
+	u8 tls_whole; /* seen from its handshake on */
 	u8 local_addr[16];
 	u8 peer_addr[16];
 };
@@ -280,6 +282,11 @@ struct proc_info_t {
 	u8 newproc;        /* runtime.newproc1 has its probes */
 	u8 newproc_caller; /* which of newproc1's arguments is the caller's g, from 1 */
 	u32 identity_pad;
+	/* crypto/tls (tls.h) */
+	s32 tls_complete;  /* Conn.isHandshakeComplete, before Go 1.21 handshakeStatus */
+	s32 tls_raw_input; /* -1: where records are in the TCP stream cannot be told */
+	s32 tls_input;
+	s32 tls_kept; /* Read's arguments are found on the stack at its RETs */
 };
 
 enum go_identity {
@@ -362,11 +369,92 @@ struct op_t {
 	u8 server_rounds;
 	u8 jumps; /* programs spent on streams */
 	u8 hit;   /* the stream looked for is there */
-	u8 pad[3];
+	u8 plain; /* bytes as the program means them, not TLS's */
+	u8 pad[2];
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };
 
 #define OP_CLEARED __builtin_offsetof(struct op_t, head)
+
+/* A goroutine is inside of crypto/tls: its arguments, for the way out. Key: go_key. */
+struct tls_conn_t {
+	u64 conn;     /* *tls.Conn */
+	u64 buf;      /* the caller's bytes */
+	u64 len;
+	u64 depth;    /* of the stack pointer below stack_hi: stacks move, this does not change */
+	u64 stack_hi;
+	u64 ts;       /* of the record made of a write */
+	u64 sk;       /* socket that the record was about */
+	s32 fd;       /* descriptor beneath, -1 while it is not known */
+	u8 kind;      /* enum tls_kind */
+	u8 told;      /* a write's bytes have been recorded */
+	u8 pad[2];
+};
+
+enum tls_kind { TLS_HANDSHAKE = 1, TLS_READ = 2, TLS_WRITE = 3 };
+
+struct tls_socket_key {
+	u64 conn;
+	u64 tgid;
+};
+
+/* The socket beneath a *tls.Conn. */
+struct tls_socket_t {
+	u64 sk;
+	u64 socket_id;
+	s32 fd;
+	u32 pad;
+};
+
+/* The socket that a goroutine has read TLS records from. Key: go_key. */
+struct tls_reader_t {
+	u64 sk;
+	u64 socket_id;
+	u64 ts;
+	s32 fd;
+	u32 pad;
+};
+
+/* What the memory of a Go client told of the caller when the ciphertext of a response came,
+ * for the Read that brings it. Key: struct sock *. */
+struct tls_caller_t {
+	u64 uid; /* of the request */
+	u64 caller_uid;
+	u64 context_uid;
+	u64 caller_goid;
+	u64 caller_site;
+	u32 flags;
+	u32 pad;
+};
+
+/* A burst of one record, as a uprobe program sends it: struct __socket_data_buffer. */
+struct __http2_burst {
+	u32 events_num;
+	u32 len;
+	u32 cpu;
+	u32 pad;
+	u64 seq;
+	u64 records;
+	u64 first_ts;
+	u64 generation;
+	struct __socket_data rec;
+	char payload[2 * CAPTURE_MAX];
+};
+
+/* What a uprobe program needs for one operation. It can be preempted by others on its CPU,
+ * so it takes one of several for itself. */
+struct __http2_stack {
+	u64 owner; /* the thread that has it: pid_tgid */
+	u32 users;
+	u32 pad;
+	u64 uids;
+	u64 records;
+	struct op_t op;
+	struct go_birth_t births;
+	struct go_stack_t stack;
+	struct http2_walk_t walk;
+	struct __http2_burst burst;
+};
 
 #endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import logging
 import os
@@ -9,7 +10,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from otel_ebpf.discovery.go_identity import (
     identity_members,
     identity_places,
 )
+from otel_ebpf.discovery.go_tls_calls import TlsPlan, tls_members, tls_plan
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.uprobes import Key, Uprobes, UprobeSide
@@ -96,7 +98,7 @@ def process_members(
         "allp": 0,
         "goidgen": 0,
         "tls_g": go.g_tls_offset or 0,
-        "g_stack_hi": offsets.get("runtime.g.stack.hi", absent),
+        **tls_members(go),
         "tls_conn": offsets.get("crypto/tls.Conn.conn", absent),
     }
     for member, name in {**_RUNTIME, **_HTTP1}.items():
@@ -153,6 +155,7 @@ class Targets:
         self._images: LRUCache[int, ProcessImage] = LRUCache(MAX_IMAGES)
         self._births: set[Key] = set()
         """Programs whose goroutines' births are followed because somebody asked."""
+        self._tls: LRUCache[Key, TlsPlan | None] = LRUCache(MAX_IMAGES)
         self._kernel: KernelSide | None = None
         self._uprobes: Uprobes | None = None
         self.found: deque[tuple[int, str]] = deque()
@@ -288,6 +291,8 @@ class Targets:
         members = process_members(go, bias or 0, way, births)
         if go.pie and bias is None:
             members["allp"] = members["goidgen"] = 0
+        plan = self._tls_plan(image, go) if members["g_goid"] >= 0 else None
+        members["tls_kept"] = int(plan is not None and plan.kept)
         kernel.set_process(image.pid, members)
         if image.pid not in self._images:
             self.go_processes += 1
@@ -296,30 +301,50 @@ class Targets:
         self._images[image.pid] = image
         if members["g_goid"] >= 0:
             probes = list(_HTTP1_PROBES) if members["http1"] else []
-            self._attach(image, go, [*probes, *stream_probes(members)], way, births)
+            probes += stream_probes(members)
+            places = [(go.symbols[n], program) for n, program in probes if n in go.symbols]
+            if plan is not None:
+                places += plan.places
+            self._attach(image, go, places, way, births)
+
+    def _tls_plan(self, image: ProcessImage, go: GoBinary) -> TlsPlan | None:
+        """How the program's TLS is seen, looked for once a file."""
+        if go.identity in self._tls:
+            return self._tls[go.identity]
+        with self._open(image, go) as descriptor:
+            if descriptor is None:
+                return None
+            plan = self._tls[go.identity] = tls_plan(descriptor, go)
+            return plan
+
+    @contextlib.contextmanager
+    def _open(self, image: ProcessImage, go: GoBinary) -> Iterator[int | None]:
+        """The process's program, if it is still this one."""
+        try:
+            # Held open: the process may end, or its file be replaced, meanwhile.
+            descriptor = os.open(self._proc.path(image.pid, "exe"), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            yield None  # it has ended; the next process of this program will do
+            return
+        try:
+            yield descriptor if identity(descriptor) == go.identity else None
+        finally:
+            os.close(descriptor)
 
     def _attach(
         self,
         image: ProcessImage,
         go: GoBinary,
-        probes: Sequence[tuple[str, str]],
+        places: Sequence[tuple[int, str]],
         way: int | None,
         births: bool,
     ) -> None:
         assert self._uprobes is not None
         self._uprobes.runs(image.pid, go.identity, image.exe)
-        try:
-            # Held open: the process may end, or its file be replaced, meanwhile.
-            descriptor = os.open(self._proc.path(image.pid, "exe"), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return  # it has ended; the next process of this program will do
-        try:
-            if identity(descriptor) == go.identity:
-                places = identity_places(descriptor, go, way, births)
-                places += [(go.symbols[n], program) for n, program in probes if n in go.symbols]
-                self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", places)
-        finally:
-            os.close(descriptor)
+        with self._open(image, go) as descriptor:
+            if descriptor is not None:
+                all_places = [*identity_places(descriptor, go, way, births), *places]
+                self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", all_places)
 
     def _load_bias(self, pid: int, go: GoBinary) -> int | None:
         """What is to be added to a position-independent program's addresses: where one of its

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from otel_ebpf.correlation.addresses import endpoints, ends_as_numbers, same_host
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import CLIENT, SERVER
+from otel_ebpf.correlation.tls import tls_place
 from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import CALL_TLS_READ, TLS_WHOLE
 from otel_ebpf.protocols import base
 from otel_ebpf.protocols.base import Message, Parser
 from otel_ebpf.protocols.registry import Descriptor
@@ -35,6 +37,7 @@ class Conversation:
         opener, pid: processes that used it first and last.
         ends: addresses and ports.
         local_peer: the peer is certainly on this host.
+        secure: its bytes went through TLS, and are told of in plain.
         number: the kernel's number of the protocol; 0 while that is not known.
         last_ts: nanoseconds of the latest byte.
         ended: no more bytes will come.
@@ -55,6 +58,7 @@ class Conversation:
         "parser",
         "pid",
         "protocol",
+        "secure",
         "socket_id",
         "watched",
     )
@@ -68,6 +72,7 @@ class Conversation:
         self.ends = endpoints(record)
         self.local_peer = same_host(self.ends)
         local, peer = ends_as_numbers(record)
+        self.secure = record.syscall & ~TLS_WHOLE >= CALL_TLS_READ
         self.keys = (peer, local)  # the client's end: the peer of who is asked
         self.parser: Parser | None = None
         self.descriptor: Descriptor | None = None
@@ -122,6 +127,11 @@ class Conversation:
         x.stream = message.stream
         self.pid = pid
         key = self.keys[message.direction]
-        if key:
+        if self.secure:
+            x.notes["url.scheme"] = "https"
+            place = tls_place(first, message.offset)
+            if key and place is not None:
+                x.key = key << 64 | place  # no plain key is as large
+        elif key:
             x.key = key | (first.tcp_seq + message.offset) & 0xFFFFFFFF
         return x

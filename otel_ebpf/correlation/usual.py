@@ -112,7 +112,7 @@ class Usual:
 def _begin(c: Connection) -> None:
     """Takes the connection over, where it stands between two exchanges and nothing is in
     doubt."""
-    if c.outstanding or c.cut or c.ended or c.unknown or min(c.next_seq) < 0:
+    if c.outstanding or c.cut or c.ended or c.unknown or c.secure or min(c.next_seq) < 0:
         return
     parser = c.parser
     if isinstance(parser, Http1Parser):

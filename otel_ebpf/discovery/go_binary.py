@@ -42,6 +42,8 @@ WANTED: tuple[str, ...] = (
     "net/http.(*persistConn).roundTrip",
     "crypto/tls.(*Conn).Read",
     "crypto/tls.(*Conn).Write",
+    "crypto/tls.(*Conn).clientHandshake",
+    "crypto/tls.(*Conn).serverHandshake",
     *_http2("serverConn", "serve"),
     *_http2("serverConn", "processHeaders"),
     *_http2("serverConn", "writeHeaders"),

@@ -43,7 +43,7 @@ _STRUCTS: dict[str, str] = {
     "net/http.response": "conn req",
     "net/http.Server": "Handler",
     "net.conn": "fd",
-    "crypto/tls.Conn": "conn isClient",
+    "crypto/tls.Conn": "conn isClient isHandshakeComplete handshakeStatus rawInput input",
     "context.withoutCancelCtx": "",
     "vendor/golang.org/x/net/http2/hpack.HeaderField": "Name Value Sensitive",
     "golang.org/x/net/http2/hpack.HeaderField": "Name Value Sensitive",

@@ -18,7 +18,8 @@ _RETURNS = frozenset({"ret", "retq", "retf", "retfq"})
 
 
 @lru_cache(maxsize=1)
-def _decoder() -> Any:
+def decoder() -> Any:
+    """Of x86-64 machine code."""
     import capstone  # costs memory: only programs that need it pay
 
     return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
@@ -31,7 +32,7 @@ def returns(code: bytes) -> list[int]:
     """
     found = []
     end = 0
-    for address, size, mnemonic, _ in _decoder().disasm_lite(code, 0):
+    for address, size, mnemonic, _ in decoder().disasm_lite(code, 0):
         if mnemonic.rpartition(" ")[2] in _RETURNS:  # "bnd ret" is one too
             found.append(address)
         end = address + size

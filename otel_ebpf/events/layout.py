@@ -129,3 +129,10 @@ def stream_uid(socket_id: int, stream: int) -> int:
         | (socket_id & 0xFFFFFF) << 31
         | stream & 0x7FFFFFFF
     )
+
+
+# enum tls_call: `syscall` of bytes that passed through TLS, as the program wrote and read them
+CALL_TLS_READ, CALL_TLS_WRITE = 17, 18
+
+TLS_WHOLE = 128
+"""Added to that where the connection was followed from its handshake on."""

@@ -68,6 +68,8 @@ STATS = (
     "go_identity_agrees",
     "go_parent_differs",
     "go_parent_agrees",
+    "tls_unplaced",
+    "tls_crowded",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 

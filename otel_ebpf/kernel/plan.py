@@ -64,11 +64,12 @@ TAIL_PROGRAMS = (
     "prog_go_tell",
     "prog_go_proof",
     "prog_go_lineage",
+    "prog_tls",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
 
-UPROBE_TAIL_PROGRAMS: tuple[str, ...] = ()
+UPROBE_TAIL_PROGRAMS: tuple[str, ...] = ("kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2")
 """Programs of ``__progs_jmp_kp_map``, by index; those that uprobes' programs go on with."""
 
 

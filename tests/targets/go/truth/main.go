@@ -7,18 +7,29 @@
 //
 // Modes: seq, ctx (seq with the request's context), par, asks (the same), parctx, chain2, chain3, chain5
 // (goroutines that start goroutines), pool (a worker pool, with the request's context).
+//
+// With -tls it serves HTTPS (a certificate of its own making), and calls an https:// -next
+// without asking who that is; HTTP/1.1, with -h2 HTTP/2 on both sides.
 package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
 	"io/ioutil"
+	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"time"
 )
 
 var (
@@ -89,10 +100,41 @@ func perform(ctx context.Context, mode, id string, n int) error {
 	return fmt.Errorf("unknown mode %q", mode)
 }
 
+// secure makes a key and a certificate for it.
+func secure(version string) (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		DNSNames:     []string{"localhost"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+	}
+	made, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{made}, PrivateKey: key}},
+		MaxVersion:   tls.VersionTLS13,
+	}
+	if version == "1.2" {
+		config.MaxVersion = tls.VersionTLS12
+	}
+	return config, nil
+}
+
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	flag.StringVar(&next, "next", "", "base URL that /call calls")
+	version := flag.String("tls", "", "serve HTTPS: 1.2 or 1.3, the newest version to speak")
+	h2 := flag.Bool("h2", false, "HTTP/2 over TLS, served and called")
 	flag.Parse()
+	transport := client.Transport.(*http.Transport)
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
+	transport.ForceAttemptHTTP2 = *h2
 	for i := 0; i < 4; i++ {
 		go func() {
 			for job := range jobs {
@@ -117,6 +159,19 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println("listening", listener.Addr())
-	fmt.Fprintln(os.Stderr, http.Serve(listener, nil))
+	server := &http.Server{}
+	if *version == "" {
+		fmt.Fprintln(os.Stderr, server.Serve(listener))
+		os.Exit(1)
+	}
+	if !*h2 {
+		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	}
+	server.ErrorLog = log.New(ioutil.Discard, "", 0)
+	server.TLSConfig, err = secure(*version)
+	if err == nil {
+		err = server.ServeTLS(listener, "", "")
+	}
+	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }

@@ -1,0 +1,195 @@
+/* TLS of Go programs, seen from the system calls beneath it. What a program writes is recorded
+ * when its first ciphertext leaves, here; what it reads is recorded by tls.c, on the way out of
+ * crypto/tls. The ciphertext itself is not recorded. */
+#ifndef OTEL_EBPF_TLS_H
+#define OTEL_EBPF_TLS_H
+
+#include "trace.h"
+
+#define TLS_RECORD_HEADER 5
+#define TLS_HANDSHAKE_RECORD 0x16
+#define TLS_APPLICATION_DATA 0x17
+/* What a record adds to its plaintext: less than this in every cipher suite of crypto/tls. */
+#define TLS_OVERHEAD 64
+
+enum tls_way { TLS_CIPHER = 0, TLS_GOES_ON = 1, TLS_WITNESSES = 2 };
+
+/* A record's header: type, version 3.0 to 3.4, length. */
+INLINE bool tls_header(const u8 *p)
+{
+	return p[0] >= 0x14 && p[0] <= TLS_APPLICATION_DATA && p[1] == 3 && p[2] <= 4;
+}
+
+/* A ClientHello: a record that holds one handshake message of type 1. */
+INLINE bool tls_hello(const u8 *p)
+{
+	return p[0] == TLS_HANDSHAKE_RECORD && tls_header(p) && p[5] == 1 && p[6] == 0 &&
+	       ((u32)p[7] << 8 | p[8]) + 4 == ((u32)p[3] << 8 | p[4]);
+}
+
+INLINE u64 tls_place(u32 end, u32 span, u32 before)
+{
+	return TLS_PLACE | (u64)end << TLS_PLACE_END_SHIFT |
+	       (u64)(span & 0x7fff) << TLS_PLACE_SPAN_SHIFT | (before & 0xffff);
+}
+
+/* From now on the socket's conversation is what the program reads and writes through TLS. */
+INLINE void tls_begin(struct socket_state_t *st)
+{
+	st->direction = 0xff;
+	st->before_len = 0;
+	st->captured = 0;
+	st->bytes[INGRESS] = 0;
+	st->bytes[EGRESS] = 0;
+	st->tls = PROTOCOL_TLS;
+}
+
+/* The running goroutine, inside of crypto/tls for `conn`, moves bytes on this socket: it is the
+ * one beneath. Bytes that are no TLS record prove nothing. */
+INLINE bool tls_learn(struct op_t *op, struct socket_state_t *st, u64 conn, u8 kind,
+		      const u8 *header)
+{
+	struct __socket_data *r = &op->rec;
+	struct tls_socket_key key = {.conn = conn, .tgid = r->tgid};
+	struct tls_socket_t *known = tls_socket_map.lookup(&key);
+	struct tls_socket_t value = {.sk = op->sk, .socket_id = st->socket_id, .fd = r->fd};
+
+	if (st->tls && known && known->socket_id == st->socket_id)
+		return true;
+	if (!tls_header(header) || tls_socket_map.update(&key, &value))
+		return false;
+	if (!st->tls) {
+		tls_begin(st);
+		st->tls_whole = kind == TLS_HANDSHAKE;
+	}
+	return true;
+}
+
+/* Bytes on the socket of a TLS connection, or of one that may be. TLS_GOES_ON: op is to go on,
+ * as it is or as the plaintext that these bytes are the first ciphertext of. */
+INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st)
+{
+	struct __socket_data *r = &op->rec;
+	u32 tgid = r->tgid, complete = 0, seq = 0;
+	struct go_key key = {.goid = r->goid, .tgid = tgid};
+	struct tls_conn_t *t;
+	struct proc_info_t *pi;
+	u8 header[8] = {};
+
+	if (r->direction == INGRESS && st->tls) {
+		if (!op->go || st->direction != EGRESS || st->role != ROLE_CLIENT ||
+		    st->protocol != PROTOCOL_HTTP1)
+			return TLS_CIPHER;
+		/* A response comes: who waits for it is asked here, where all means are at hand. */
+		r->begins = BEGINS_RESPONSE;
+		r->protocol = st->protocol;
+		r->syscall = CALL_TLS_READ;
+		r->uid = st->uid;
+		return TLS_WITNESSES;
+	}
+	if (!op->iovcnt && op->count >= TLS_RECORD_HEADER)
+		read_user(header, TLS_RECORD_HEADER, op->buf);
+	t = r->goid ? tls_conn_map.lookup(&key) : 0;
+	bool known = st->tls;
+	if (t && !tls_learn(op, st, t->conn, t->kind, header))
+		t = 0;
+	if (r->direction == INGRESS) {
+		if (t)
+			return TLS_CIPHER;
+		if (header[0] == TLS_APPLICATION_DATA && tls_header(header) && r->goid) {
+			/* Perhaps the Read around it tells in a moment whose bytes these are. */
+			struct tls_reader_t reader = {.sk = op->sk,
+						      .socket_id = st->socket_id,
+						      .ts = r->ts,
+						      .fd = r->fd};
+			tls_reader_map.update(&key, &reader);
+		}
+		return TLS_GOES_ON;
+	}
+	if (!t)
+		return st->tls ? TLS_CIPHER : TLS_GOES_ON;
+	pi = proc_info_map.lookup(&tgid);
+	if (t->kind != TLS_WRITE || t->told || header[0] != TLS_APPLICATION_DATA || !pi)
+		return TLS_CIPHER;
+	/* Where Reads are seen from their entries on, one may have begun before: its bytes, a
+	 * request or response, would be missing from the conversation that begins here. */
+	if (!known && !pi->tls_kept)
+		st->tls_late = 1;
+	/* A write that has to shake hands first: those records are not its own. */
+	READ_USER(complete, t->conn, pi->tls_complete);
+	if (pi->tls_complete < 0 || !complete || st->tls_late)
+		return TLS_CIPHER;
+	t->told = 1;
+	t->ts = r->ts;
+	t->sk = op->sk;
+	if (st->family != FAMILY_UNIX) {
+		u32 size = (u32)header[3] << 8 | header[4];
+		READ_KERNEL(seq, op->sk, o->tcp_write_seq);
+		r->ref_ts = tls_place(seq + TLS_RECORD_HEADER + size,
+				      size > TLS_OVERHEAD ? size - TLS_OVERHEAD : 0, 0);
+	}
+	op->buf = t->buf;
+	op->count = t->len;
+	op->iovcnt = 0;
+	op->limit = 0;
+	op->mmsg = 0;
+	op->at_entry = 0; /* how the ciphertext fares says nothing of these bytes */
+	r->length = t->len;
+	r->syscall = CALL_TLS_WRITE | (st->tls_whole ? TLS_WHOLE : 0);
+	return TLS_GOES_ON;
+}
+
+INLINE void tell(void *ctx, u8 type, u64 id, struct socket_state_t *st, u8 direction, u64 length,
+		 u64 ref_ts);
+
+/* Program 16. */
+INLINE int run_tls(void *ctx)
+{
+	struct op_t *op = operation();
+	struct member_fields_offset *o = offsets();
+
+	if (!op || !o)
+		return 0;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	if (!st)
+		return 0;
+	if (op->plain && !(op->go && tls_hello(op->head))) { /* bytes that look like it */
+		if (op->capture < op->count)
+			__progs_jmp_tp_map.call(ctx, PROG_TAIL);
+		__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+		return 0;
+	}
+	if (op->plain) { /* all that it will be from here on is TLS: CONNECT, STARTTLS */
+		tell(ctx, RECORD_CLOSE, (u64)op->rec.tgid << 32 | op->rec.tid, st, 0, 0, 0);
+		carry_release(st);
+		st->protocol = 0;
+		st->is_request = 0;
+		return 0;
+	}
+	u8 way = tls_segment(o, op, st);
+	op->plain = 1;
+	if (way == TLS_GOES_ON)
+		__progs_jmp_tp_map.call(ctx, PROG_DATA);
+	if (way == TLS_WITNESSES)
+		__progs_jmp_tp_map.call(ctx, PROG_GO);
+	return 0;
+}
+
+/* What PROG_GO has found out is kept for the Read. */
+INLINE void tls_keep_caller(struct op_t *op)
+{
+	struct __socket_data *r = &op->rec;
+	u64 sk = op->sk;
+	struct tls_caller_t value = {.uid = r->uid,
+				     .caller_uid = r->caller_uid,
+				     .context_uid = r->context_uid,
+				     .caller_goid = r->caller_goid,
+				     .caller_site = r->caller_site,
+				     .flags = r->flags};
+
+	if (r->flags & FLAG_GO_POOLED)
+		tls_caller_map.update(&sk, &value);
+}
+
+#endif

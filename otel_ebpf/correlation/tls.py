@@ -1,0 +1,27 @@
+"""Where a byte of TLS plaintext was in the TCP stream, the same for both ends of a connection."""
+
+from __future__ import annotations
+
+from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import FRAMES, TLS_WHOLE
+
+_OF_RECORD, _OF_STREAM = 1 << 63, 1 << 62
+
+
+def tls_place(record: Record, offset: int) -> int | None:
+    """The place, below 1 << 64, of the byte ``offset`` bytes into what ``record`` tells of.
+
+    By the TCP sequence number behind the TLS record that carried it and its place within
+    that record's plaintext. Frames of HTTP/2 are told by their place in the whole plaintext,
+    which both ends count alike from the handshake on. None: it is not known.
+    """
+    if record.begins == FRAMES:
+        if not record.syscall & TLS_WHOLE:
+            return None
+        return _OF_STREAM | (record.tcp_seq + offset & 0xFFFFFFFF)
+    told = record.ref_ts
+    if not told >> 63:
+        return None
+    if offset and offset >= (told >> 16 & 0x7FFF):
+        return None  # perhaps in the next TLS record
+    return _OF_RECORD | (told >> 31 & 0xFFFFFFFF) << 16 | (told & 0xFFFF) + offset
