@@ -25,7 +25,8 @@ from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.events.capture import CaptureWriter
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import EXEC, EXIT, FORK, LAYOUT
-from otel_ebpf.export.factory import make_exporter, make_queue
+from otel_ebpf.export.drafts import Drafts
+from otel_ebpf.export.factory import make_drafts, make_exporter, make_queue
 from otel_ebpf.export.queue import ExportQueue
 from otel_ebpf.export.sampling import TraceSampler
 from otel_ebpf.kernel.ageing import Ageing
@@ -101,21 +102,27 @@ class Agent:
         sampler = TraceSampler.from_env(env)
         _prefer()  # before the first thread: they inherit it
         self._queue: ExportQueue | None = None
-        if not config.record:
-            self._queue = make_queue(make_exporter(config.output, env, out), env)
         self._clock = WallClock()
+        builder = SpanBuilder(self._clock, settings)
+        drafts: Drafts | None = None
+        if not config.record:
+            exporter = make_exporter(config.output, env, out)
+            drafts = make_drafts(exporter, builder, settings)
+            self._queue = make_queue(exporter, env)
         self._processes = ProcessTable(env)
         self._processes.on_new = self._described
         self._capture: CaptureWriter | None = None
         self._targets = Targets(config.globs, config.go_identity)
         self._pipeline = Pipeline(
             Ids(),
-            SpanBuilder(self._clock, settings),
+            builder,
             sampler,
             self._queue.put if self._queue is not None else lambda _: True,
             self._process_of,
             self._on_process,
         )
+        if drafts is not None and self._queue is not None:
+            self._pipeline.use_drafts(drafts, self._queue.put_prepared)
         # Names of programs that may end before /proc is read.
         self._names: LRUCache[int, str] = LRUCache(4096)
         self._brief: LRUCache[int, Process] = LRUCache(4096)

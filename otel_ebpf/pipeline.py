@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from otel_ebpf.correlation.correlator import Correlator
 from otel_ebpf.correlation.ids import Ids
+from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import Exchange
 from otel_ebpf.correlation.usual import Usual
 from otel_ebpf.events.decode import Decoder, Place, Record, record_at
 from otel_ebpf.events.layout import EXEC, EXIT, FORK
 from otel_ebpf.events.order import Orderer
+from otel_ebpf.export.drafts import Draft, Drafts
 from otel_ebpf.export.sampling import TraceSampler
 from otel_ebpf.metadata.process import Process
 from otel_ebpf.spans.builder import SpanBuilder
@@ -65,6 +68,21 @@ class Pipeline:
         self._put = put
         self._process_of = process_of
         self._on_process = on_process
+        self._put_draft: Callable[[Exchange, Draft], object] | None = None
+
+    def use_drafts(self, drafts: Drafts, put: Callable[[tuple[Any, bytes]], bool]) -> None:
+        """Makes what it can of an exchange as soon as it has ended; ``put`` takes the encoded
+        spans, and their resources."""
+        begin = drafts.begin
+
+        def on_finished(x: Live) -> None:
+            if not _is_telemetry(x):
+                x.draft = begin(x)
+                if x.draft is not None:
+                    x.request = x.response = None  # all is said; it may wait for long
+
+        self.correlator.on_finished = on_finished
+        self._put_draft = lambda exchange, draft: put(drafts.complete(exchange, draft))
 
     def burst(self, data: bytes) -> None:
         """Takes one burst of one CPU."""
@@ -113,13 +131,8 @@ class Pipeline:
     def _emit(self, exchanges: list[Exchange]) -> None:
         processes: dict[int, Process | None] = {}  # looked up once a batch
         for exchange in exchanges:
-            request = exchange.request
-            if (
-                exchange.protocol in ("http", "grpc")
-                and request.method == "POST"
-                and request.target.endswith(_TELEMETRY)
-            ):
-                # Spans about the sending of spans would never end.
+            draft = exchange.draft
+            if draft is None and _is_telemetry(exchange):
                 self.counts["telemetry_exports_left_out"] += 1
                 continue
             if not self._sampler.sample(exchange):
@@ -128,4 +141,17 @@ class Pipeline:
             if pid not in processes:
                 processes[pid] = self._process_of(pid)
             exchange.process = processes[pid]
-            self._put(self._builder.build(exchange))
+            if draft is not None and self._put_draft is not None:
+                self._put_draft(exchange, draft)
+            else:
+                self._put(self._builder.build(exchange))
+
+
+def _is_telemetry(exchange: Exchange) -> bool:
+    """Whether it sends spans and the like: spans about that would never end."""
+    request = exchange.request
+    return (
+        exchange.protocol in ("http", "grpc")
+        and request.method == "POST"
+        and bool(request.target.endswith(_TELEMETRY))
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.connection import Connection
@@ -35,6 +35,7 @@ class Correlator:
         counts: everything that was not turned into a span or a parent, by reason.
         connections: socket id -> its state.
         now: ns (CLOCK_MONOTONIC) of what is being looked at.
+        on_finished: told of each exchange that has ended, before its trace is known.
     """
 
     def __init__(self, ids: Ids | None = None) -> None:
@@ -42,6 +43,7 @@ class Correlator:
         self.counts: Counter[str] = Counter()
         self.connections: dict[int, Conversation] = {}
         self.now = 0
+        self.on_finished: Callable[[Live], None] | None = None
         self.assembly = Assembly(self.ids, self.counts)
         self.parents = Parents(self.assembly, self.counts)
         self._of_process: defaultdict[int, set[int]] = defaultdict(set)
@@ -165,6 +167,8 @@ class Correlator:
             self.parents.ended(x, self.now)
         if x.key and self._waiting.get(x.key) is x:
             self._settling.append((self.now + SETTLE, x))
+        if self.on_finished is not None:
+            self.on_finished(x)
         # They hold records, and it may wait for long.
         x.request_message = x.response_message = None
         self.assembly.finished(x, self.now)

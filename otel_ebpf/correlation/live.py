@@ -110,6 +110,7 @@ class Live(Exchange):
         self.response_size = 0
         self.process = None
         self.notes = {}
+        self.draft = None
         self.request_message: Any = None
         self.response_message: Any = None
         self.uid = 0

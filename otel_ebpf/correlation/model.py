@@ -23,6 +23,8 @@ class Endpoints:
     local_port: int
     peer_address: str
     peer_port: int
+    encoded: bytes | None = field(default=None, compare=False, repr=False)
+    """An encoder's own form of the peer, None until one has made it."""
 
 
 @dataclass(slots=True)
@@ -63,3 +65,5 @@ class Exchange:
     """``metadata.process.Process`` of the traced process, when it is known."""
     notes: dict[str, Any] = field(default_factory=dict)
     """More attributes for the span (``otel_ebpf.*``)."""
+    draft: Any = None
+    """What a later stage made of it as soon as it had ended; the heads may be gone then."""

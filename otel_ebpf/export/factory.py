@@ -10,10 +10,13 @@ from typing import TextIO
 from otel_ebpf.errors import UsageError
 from otel_ebpf.export.base import Counters, Exporter, Result
 from otel_ebpf.export.console import ConsoleExporter
+from otel_ebpf.export.drafts import Drafts
 from otel_ebpf.export.json_lines import JsonExporter
 from otel_ebpf.export.otlp_settings import GRPC, OtlpSettings, endpoint_is_set
 from otel_ebpf.export.queue import ExportQueue, QueueSettings
+from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.model import Span
+from otel_ebpf.spans.settings import SpanSettings
 
 OUTPUTS = ("auto", "console", "json", "otlp")
 _EXPORTER = "OTEL_TRACES_EXPORTER"
@@ -67,6 +70,12 @@ def make_queue(exporter: Exporter, env: Mapping[str, str], *, block: bool = Fals
     """A queue in front of the exporter: quick for a person who looks on, else in batches."""
     delay = 0.2 if isinstance(exporter, (ConsoleExporter, JsonExporter)) else 1.0
     return ExportQueue(exporter, QueueSettings.from_env(env, delay=delay, block=block))
+
+
+def make_drafts(exporter: Exporter, builder: SpanBuilder, settings: SpanSettings) -> Drafts | None:
+    """The short way from exchanges to the exporter's encoded spans, if it takes those."""
+    encoder = getattr(exporter, "encoder", None)
+    return None if encoder is None else Drafts(builder, encoder, settings)
 
 
 def _named(name: str) -> Exporter:

@@ -83,14 +83,14 @@ class OtlpExporter(Counters):
     def __init__(self, transport: Transport, *, first_pause: float = _FIRST_PAUSE) -> None:
         super().__init__()
         self._transport = transport
-        self._encoder = SpanEncoder("otel_ebpf", __version__)
+        self.encoder = SpanEncoder("otel_ebpf", __version__)
         self._first_pause = first_pause
         self._stop = threading.Event()
         self._told: set[str] = set()
 
     def prepare(self, span: Span) -> Item:
         """The span as it will travel: a fraction of the memory of the span itself."""
-        return span.resource, self._encoder.encode(span)
+        return span.resource, self.encoder.encode(span)
 
     def export(self, spans: Sequence[Span]) -> Result:
         """Encode and send the spans."""
@@ -172,7 +172,7 @@ class OtlpExporter(Counters):
             if group is None:
                 group = groups[id(resource)] = (resource, [])
             group[1].append(encoded)
-        encode = self._encoder.resource_spans
+        encode = self.encoder.resource_spans
         return b"".join(encode(resource, spans) for resource, spans in groups.values())
 
 

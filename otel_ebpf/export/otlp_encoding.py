@@ -14,7 +14,7 @@ from typing import Any
 
 from otel_ebpf.export.text import valid_text
 from otel_ebpf.spans import semconv
-from otel_ebpf.spans.model import Span
+from otel_ebpf.spans.model import AttributeSet, Span
 
 _IDS = struct.Struct("<2s16s2s8s").pack
 _IDS_WITH_PARENT = struct.Struct("<2s16s2s8s2s8s").pack
@@ -105,6 +105,33 @@ def key_value(key: Any, value: Any) -> bytes:
     return field(0x0A, valid_text(str(key)).encode()) + field(0x12, any_value(value))
 
 
+def ids(trace_id: bytes, span_id: bytes, parent_span_id: bytes, trace_state: str) -> bytes:
+    """A span's place in its trace."""
+    if parent_span_id:
+        head = _IDS_WITH_PARENT(
+            b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x22\x08", parent_span_id
+        )
+    else:
+        head = _IDS(b"\x0a\x10", trace_id, b"\x12\x08", span_id)
+    if trace_state:
+        head += field(0x1A, valid_text(trace_state).encode())
+    return head
+
+
+def times(start: int, end: int) -> bytes:
+    """Start and end, nanoseconds since the epoch."""
+    try:
+        return _TIMES(0x39, start, 0x41, end)
+    except struct.error:
+        return _TIMES(0x39, _clamp(start), 0x41, _clamp(end))
+
+
+def entry(body: bytes) -> bytes:
+    """A span's body as an entry of ``ScopeSpans.spans``."""
+    size = len(body)
+    return b"\x12" + (_SHORT[size] if size < 2048 else varint(size)) + body
+
+
 class SpanEncoder:
     """Encodes spans and requests. Its caches are bounded; not for several threads at once."""
 
@@ -119,25 +146,24 @@ class SpanEncoder:
 
     def encode(self, span: Span) -> bytes:
         """One span as an entry of ``ScopeSpans.spans``, with its tag and length."""
-        parent = span.parent_span_id
-        if parent:
-            head = _IDS_WITH_PARENT(
-                b"\x0a\x10", span.trace_id, b"\x12\x08", span.span_id, b"\x22\x08", parent
+        head = ids(span.trace_id, span.span_id, span.parent_span_id, span.trace_state)
+        body = b"".join(
+            (
+                head,
+                self.name(span.name, span.kind),
+                times(span.start, span.end),
+                *self.attributes(span.attributes, span.base),
+                self.tail(span.status, span.status_message, span.flags, span.parent_remote),
             )
-        else:
-            head = _IDS(b"\x0a\x10", span.trace_id, b"\x12\x08", span.span_id)
-        if span.trace_state:
-            head += field(0x1A, valid_text(span.trace_state).encode())
-        name = self._names.get((span.name, span.kind)) or self._name(span.name, span.kind)
-        try:
-            times = _TIMES(0x39, span.start, 0x41, span.end)
-        except struct.error:
-            times = _TIMES(0x39, _clamp(span.start), 0x41, _clamp(span.end))
-        parts = [head, name, times]
+        )
+        return entry(body)
+
+    def attributes(self, attributes: Mapping[str, Any], base: AttributeSet | None) -> list[bytes]:
+        """A span's attributes, in their order. ``base``: what they begin with, or None."""
+        parts: list[bytes] = []
         append = parts.append
-        base = span.base
         if base is None:
-            items: Iterable[tuple[str, Any]] = span.attributes.items()
+            items: Iterable[tuple[str, Any]] = attributes.items()
         else:
             encoded = base.encoded
             if encoded is None:
@@ -145,7 +171,7 @@ class SpanEncoder:
                     field(0x4A, key_value(k, v)) for k, v in base.attributes.items()
                 )
             append(encoded)
-            items = islice(span.attributes.items(), len(base.attributes), None)
+            items = islice(attributes.items(), len(base.attributes), None)
         pairs = self._pairs
         framing = self._framing
         for key, value in items:
@@ -157,7 +183,7 @@ class SpanEncoder:
                     except UnicodeEncodeError:
                         raw = valid_text(value).encode()
                     frame = framing[key].get(len(raw))
-                    append(frame if frame is not None else self._frame(key, len(raw)))
+                    append(frame if frame is not None else self.frame(key, len(raw)))
                     append(raw)
                 elif kind is int and 0 <= value < 2097152:
                     raw = _small_varint(value)
@@ -170,17 +196,23 @@ class SpanEncoder:
                 append(pairs.get((key, value)) or self._pair(key, value))
             else:
                 append(field(0x4A, key_value(key, value)))
-        flags = span.flags | _HAS_IS_REMOTE
-        if span.parent_remote:
+        return parts
+
+    def text(self, key: str, text: str) -> tuple[bytes, bytes]:
+        """A text attribute of high cardinality, in two parts."""
+        raw = text.encode()
+        return self._framing[key].get(len(raw)) or self.frame(key, len(raw)), raw
+
+    def name(self, name: str, kind: int) -> bytes:
+        """Name and kind."""
+        return self._names.get((name, kind)) or self._name(name, kind)
+
+    def tail(self, status: int, message: str, flags: int, parent_remote: bool) -> bytes:
+        """Status and flags."""
+        flags |= _HAS_IS_REMOTE
+        if parent_remote:
             flags |= _IS_REMOTE
-        status = span.status
-        append(
-            self._tails.get((status, span.status_message, flags))
-            or self._tail(status, span.status_message, flags)
-        )
-        body = b"".join(parts)
-        size = len(body)
-        return b"\x12" + (_SHORT[size] if size < 2048 else varint(size)) + body
+        return self._tails.get((status, message, flags)) or self._tail(status, message, flags)
 
     def resource(self, resource: Any) -> bytes:
         """A ``Resource`` as the first field of ``ResourceSpans``."""
@@ -207,7 +239,7 @@ class SpanEncoder:
             self._pairs[key, value] = encoded
         return encoded
 
-    def _frame(self, key: str, size: int) -> bytes:
+    def frame(self, key: str, size: int) -> bytes:
         """Everything of a text attribute's bytes that comes before the text itself."""
         text = b"\x0a" + varint(size)
         before = field(0x0A, key.encode()) + b"\x12" + varint(len(text) + size) + text

@@ -106,13 +106,32 @@ class ExportQueue:
             except Exception as error:
                 _log.warning("cannot encode a span: %s: %s", type(error).__name__, error)
                 return self._drop("not_encodable")
-            size = len(item[1])
-            if self._put_bytes - self._done_bytes + size > settings.max_bytes and not (
-                settings.block and self._wait_for_room(size)
-            ):
-                return self._drop("queue_bytes")
-            self._put_bytes += size
-            self._waiting.append(item)
+            return self._append(item)
+        self._put += 1
+        if len(self._waiting) == settings.batch:
+            self._wake.set()
+        return True
+
+    def put_prepared(self, item: tuple[Any, bytes]) -> bool:
+        """Queue what the exporter's ``prepare`` would have made of a span; see ``put``."""
+        settings = self._settings
+        if self._closing:
+            return self._drop("shutdown")
+        if self._put - self._done >= settings.max_spans and not (
+            settings.block and self._wait_for_room()
+        ):
+            return self._drop("queue_full")
+        return self._append(item)
+
+    def _append(self, item: tuple[Any, bytes]) -> bool:
+        settings = self._settings
+        size = len(item[1])
+        if self._put_bytes - self._done_bytes + size > settings.max_bytes and not (
+            settings.block and self._wait_for_room(size)
+        ):
+            return self._drop("queue_bytes")
+        self._put_bytes += size
+        self._waiting.append(item)
         self._put += 1
         if len(self._waiting) == settings.batch:
             self._wake.set()

@@ -58,11 +58,7 @@ class SpanBuilder:
 
     def build(self, exchange: Exchange) -> Span:
         """The span of one exchange, with times in epoch nanoseconds."""
-        describe = self._describe.get(exchange.protocol)
-        if describe is None:
-            self._other_protocol += 1
-            describe = _describe_other
-        name, attributes, base, status, message = describe(exchange)
+        name, attributes, base, status, message = self.describe(exchange)
         if exchange.rule:
             attributes[semconv.PARENT_RULE] = exchange.rule
         if exchange.request_truncated or exchange.response_truncated:
@@ -71,12 +67,7 @@ class SpanBuilder:
             if base is not None and not base.attributes.keys().isdisjoint(exchange.notes):
                 base = None
             attributes.update(exchange.notes)
-        resource = exchange.process
-        if resource is None:
-            resource = self._unknown_process(exchange.pid)
-        offset = self._clock.offset
-        start = exchange.start + offset
-        end = exchange.end + offset
+        start, end = self.times(exchange)
         span = Span(
             exchange.trace_id,
             exchange.span_id,
@@ -84,21 +75,42 @@ class SpanBuilder:
             exchange.kind,
             name,
             start,
-            end if end > start else start,
+            end,
             attributes,
-            resource,
+            self.resource(exchange, status),
         )
         span.base = base
         if status:
             span.status = status
             span.status_message = message
-            self._errors += 1
         if exchange.trace_state:
             span.trace_state = exchange.trace_state
         if exchange.parent_remote:
             span.parent_remote = True
-        self._built += 1
         return span
+
+    def describe(self, exchange: Exchange) -> Description:
+        """What the exchange's protocol says of it."""
+        describe = self._describe.get(exchange.protocol)
+        if describe is None:
+            self._other_protocol += 1
+            describe = _describe_other
+        return describe(exchange)
+
+    def times(self, exchange: Exchange) -> tuple[int, int]:
+        """Start and end in epoch nanoseconds."""
+        offset = self._clock.offset
+        start = exchange.start + offset
+        end = exchange.end + offset
+        return start, end if end > start else start
+
+    def resource(self, exchange: Exchange, status: int) -> Any:
+        """Counts a span that is made of the exchange, and gives its resource."""
+        self._built += 1
+        if status:
+            self._errors += 1
+        resource = exchange.process
+        return self._unknown_process(exchange.pid) if resource is None else resource
 
     def stats(self) -> dict[str, int]:
         """Counters, with names that stay."""
