@@ -432,9 +432,10 @@ INLINE int run_data(void *ctx)
 		op->plain = 1;
 		__progs_jmp_tp_map.call(ctx, PROG_TLS);
 	}
-	/* Nothing is asked of a Go program's memory on the way out, nor again of a server's
-	 * connection that is known, unless ancestry is of use. */
-	if (r->direction == EGRESS || begins == BEGINS_NOTHING ||
+	/* Nothing is asked of a Go program's memory on the way out, but where databases are
+	 * called with contexts, nor again of a server's connection that is known, unless
+	 * ancestry is of use. */
+	if ((r->direction == EGRESS && (!op->works || begins != BEGINS_REQUEST)) || begins == BEGINS_NOTHING ||
 	    (st->context && begins == BEGINS_REQUEST && !op->births))
 		op->go = 0;
 	if (op->capture < op->count)
@@ -477,7 +478,10 @@ INLINE int run_go(void *ctx)
 	u64 sk = op->sk;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 	struct socket_state_t *st = socket_state_map.lookup(&sk);
-	if (pi && st && pi->http1) {
+	if (r->direction == EGRESS) {
+		if (pi)
+			go_find_work(ctx, op, pi);
+	} else if (pi && st && pi->http1) {
 		struct go_key key = {.goid = r->goid, .tgid = tgid};
 		struct go_conn_t *gc = go_conn_map.lookup(&key);
 

@@ -24,19 +24,24 @@ INLINE struct go_scan_t *go_scan(void)
 	return go_scan_buf.lookup(&zero);
 }
 
-/* A walk begins at the interface that is kept at `at`. */
+/* A walk begins at this interface, or at the one that is kept at `at`. */
+INLINE void go_walk_of(struct go_walk_t *w, u64 itab, u64 context)
+{
+	w->itab = itab;
+	w->context = context;
+	w->before = 0;
+	w->inter = 0;
+	w->kind = 0;
+	w->depth = 0;
+	READ_USER(w->inter, itab, 0);
+}
+
 INLINE void go_walk_from(struct go_walk_t *w, u64 at)
 {
 	u64 words[2] = {};
 
 	read_user(words, sizeof(words), at);
-	w->itab = words[0];
-	w->context = words[1];
-	w->before = 0;
-	w->inter = 0;
-	w->kind = 0;
-	w->depth = 0;
-	READ_USER(w->inter, w->itab, 0);
+	go_walk_of(w, words[0], words[1]);
 }
 
 /* The request in flight on an HTTP/1 server connection whose context ends the chain. */

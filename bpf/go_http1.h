@@ -28,6 +28,26 @@ INLINE void go_bind_server(struct op_t *op, struct socket_state_t *st, struct pr
 		st->context = context;
 }
 
+/* A request leaves on a goroutine that is in a call of a database. */
+INLINE void go_find_work(void *ctx, struct op_t *op, struct proc_info_t *pi)
+{
+	struct __socket_data *r = &op->rec;
+	struct go_key key = {.goid = r->goid, .tgid = r->tgid};
+	struct go_work_t *work = go_work_map.lookup(&key);
+	struct go_scan_t *s = go_scan();
+
+	if (!work || !s)
+		return;
+	go_walk_of(&s->walk, work->itab, work->context);
+	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
+	if (s->walk.kind && !op->looked) {
+		op->looked = 1;
+		go_look(ctx, op, s, PROG_GO);
+	}
+	if (r->context_uid)
+		r->flags |= FLAG_CONTEXT;
+}
+
 /* A response arrives on a client connection's read loop: the caller still waits, and
  * the queue's one slot holds its request. */
 INLINE void go_find_caller(void *ctx, struct op_t *op, struct proc_info_t *pi, u64 pc)

@@ -200,47 +200,51 @@ INLINE int run_go_asked(void *ctx)
 	return 0;
 }
 
-/* The goroutine that waits for this stream's response, and what it carries. */
-INLINE void go_stream_caller(struct __socket_data *r, struct proc_info_t *pi, u64 waits)
+/* The goroutine that waits for this stream's response. */
+INLINE bool go_stream_waiter(struct __socket_data *r, struct proc_info_t *pi, u64 waits,
+			     u64 *parent_goid)
 {
-	u64 waiter = 0, g = 0, parent_goid = 0;
-	u8 rule = RULE_NONE, responded = 0;
+	u64 waiter = 0, g = 0;
 
 	READ_USER(waiter, waits, pi->hchan_recvq);
 	if (!waiter)
-		return;
+		return false;
 	READ_USER(g, waiter, pi->sudog_g);
 	READ_USER(r->caller_goid, g, pi->g_goid);
-	if (!r->caller_goid)
-		return;
 	if (pi->g_parent_goid >= 0)
-		READ_USER(parent_goid, g, pi->g_parent_goid);
+		READ_USER(*parent_goid, g, pi->g_parent_goid);
 	if (pi->g_startpc >= 0)
 		READ_USER(r->caller_site, g, pi->g_startpc);
-	r->caller_uid = carried_by(r->tgid, r->caller_goid, parent_goid, &rule, &responded);
-	if (!r->caller_uid)
-		return;
-	r->flags |= FLAG_CALLER;
-	if (rule == RULE_ANCESTOR)
-		r->flags |= FLAG_CALLER_PARENT;
-	if (r->context_uid && r->context_uid != r->caller_uid)
-		count(STAT_GO_DISAGREE);
+	return r->caller_goid != 0;
+}
+
+/* The goroutine that NewStream returned this stream of gRPC to. */
+INLINE bool go_stream_asked(struct __socket_data *r, struct socket_state_t *st, u64 stream,
+			    u64 *parent_goid)
+{
+	struct go_key key = {.goid = stream, .tgid = r->tgid};
+	struct go_asked_t *asked = go_asked_map.lookup(&key);
+
+	if (!asked || asked->id != (u32)r->length || asked->conn != st->go_conn)
+		return false;
+	r->caller_goid = asked->goid;
+	r->caller_site = asked->site;
+	*parent_goid = asked->parent_goid;
+	return true;
 }
 
 /* A record for one stream; none where nothing is known of it. False: it is too early. */
 INLINE bool tell_stream(void *ctx, struct op_t *op, struct socket_state_t *st,
 			struct proc_info_t *pi, struct go_found_t *found)
 {
-	bool grpc = st->go_kind == GO_CONN_GRPC_CLIENT;
+	bool grpc = st->go_kind == GO_CONN_GRPC_CLIENT, known = false, later;
 	s32 waits_at = pi->h2[st->go_kind == GO_CONN_X_CLIENT].cs_waits;
-	u64 at = 0, waits = 0;
-	u32 id = found->id;
+	u64 at = 0, waits = 0, parent_goid = 0;
+	u8 rule = RULE_NONE, responded = 0;
 	struct __socket_data_buffer *b;
 
 	if (!found->stream)
 		return false;
-	if (!grpc && waits_at >= 0)
-		READ_USER(waits, found->stream, waits_at);
 	b = burst_reserve(ctx, op->rec.ts, &at);
 	if (!b || at > BURST_DATA - RECORD_ROOM)
 		return true;
@@ -255,23 +259,37 @@ INLINE bool tell_stream(void *ctx, struct op_t *op, struct socket_state_t *st,
 	r->end_ts = op->rec.ts;
 	r->goid = op->rec.goid;
 	r->fd = op->rec.fd;
-	r->length = id;
-	r->uid = stream_uid(st->socket_id, id);
+	r->length = (u32)found->id;
+	r->uid = stream_uid(st->socket_id, found->id);
 	r->flags = FLAG_GO;
 	r->context_uid = found->uid;
 	if (r->context_uid)
 		r->flags |= FLAG_CONTEXT;
 	r->size = sizeof(*r);
-	if (waits)
-		go_stream_caller(r, pi, waits);
-	if (r->context_uid || r->caller_goid) {
-		burst_commit(b, sizeof(*r));
+	later = grpc ? pi->asked : waits_at >= 0;
+	if (grpc && later) {
+		known = go_stream_asked(r, st, found->stream, &parent_goid);
+	} else if (later) {
+		READ_USER(waits, found->stream, waits_at);
+		known = go_stream_waiter(r, pi, waits, &parent_goid);
+	}
+	if (!known && !r->context_uid) {
+		/* Asked for a moment ago: its caller may not wait yet. */
+		if (later && op->rec.direction == EGRESS)
+			return false;
+		count(STAT_GO_STREAMS_UNBOUND);
 		return true;
 	}
-	/* Asked for a moment ago: its caller may not wait yet. */
-	if (waits && op->rec.direction == EGRESS)
-		return false;
-	count(STAT_GO_STREAMS_UNBOUND);
+	if (known)
+		r->caller_uid = carried_by(r->tgid, r->caller_goid, parent_goid, &rule, &responded);
+	if (r->caller_uid) {
+		r->flags |= FLAG_CALLER;
+		if (rule == RULE_ANCESTOR)
+			r->flags |= FLAG_CALLER_PARENT;
+		if (r->context_uid && r->context_uid != r->caller_uid)
+			count(STAT_GO_DISAGREE);
+	}
+	burst_commit(b, sizeof(*r));
 	return true;
 }
 

@@ -28,6 +28,8 @@ struct go_h2_t {
 	s32 cs_id;      /* clientStream */
 	s32 cs_ctx;
 	s32 cs_waits;   /* channel on which the caller waits; -1: not known */
+	s32 rw_state;   /* responseWriter.rws */
+	s32 rws_stream; /* responseWriterState.stream */
 	s32 pad;
 };
 
@@ -43,13 +45,35 @@ struct go_grpc_t {
 	s32 cs_id;
 	s32 cs_ctx;
 	s32 cs_base;
-	s32 pad;
+	s32 cs_conn; /* ClientStream: its http2Client */
 	u64 stream_type; /* of *ServerStream, once it is proved; see go_context.h */
 };
 
 struct go_key {
 	u64 goid;
 	u64 tgid;
+};
+
+/* What a goroutine serves. */
+struct go_handler_t {
+	u64 uid;
+	u64 again; /* it has served another request before */
+};
+
+/* The context that a goroutine has called a database with; see go_handlers.c. */
+struct go_work_t {
+	u64 itab;
+	u64 context;
+};
+
+/* Who has asked for a stream of a gRPC client. */
+struct go_asked_t {
+	u64 conn;
+	u64 goid;
+	u64 parent_goid;
+	u64 site;
+	u32 id;
+	u32 pad;
 };
 
 struct go_conn_t {

@@ -3,5 +3,6 @@
 #include "sockets.c"
 #include "process.c"
 #include "go.c"
+#include "go_handlers.c"
 #include "go_identity.c"
 #include "tls.c"

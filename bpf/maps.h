@@ -46,6 +46,11 @@ BPF_TABLE("lru_hash", struct self_conn_t, u32, self_conn_map, 1024);
 /* Go: receivers of connection loops, by goroutine; contexts of server connections. */
 BPF_TABLE("lru_hash", struct go_key, struct go_conn_t, go_conn_map, 65536);
 BPF_TABLE("lru_hash", struct go_context_key, struct go_context_t, go_context_map, 65536);
+/* Goroutines that serve a stream; who asked for a gRPC client's stream, by its address; and
+ * goroutines in a call of a database. */
+BPF_TABLE("lru_hash", struct go_key, struct go_handler_t, go_handler_map, 65536);
+BPF_TABLE("lru_hash", struct go_key, struct go_asked_t, go_asked_map, 16384);
+BPF_TABLE("lru_hash", struct go_key, struct go_work_t, go_work_map, 16384);
 /* Streams of HTTP/2 server connections, by their contexts. */
 BPF_TABLE("lru_hash", struct go_context_key, u64, go_stream_map, 65536);
 BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);

@@ -2,6 +2,7 @@
 #ifndef OTEL_EBPF_TRACE_H
 #define OTEL_EBPF_TRACE_H
 
+#include "go_handlers.h"
 #include "unit.h"
 
 /* The goroutine ids that are still to be handed out, so that a goroutine born later can
@@ -194,7 +195,7 @@ INLINE bool go_silent(u32 tgid, u64 goid)
 INLINE u64 carried_in_line(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *responded,
 			   struct go_kin_t *kin)
 {
-	u64 unit = goroutine_unit(tgid, goid), at = parent_goid, below = goid;
+	u64 unit = goroutine_unit(tgid, goid), at = parent_goid, below = goid, uid;
 	struct trace_info_t *t = __trace_map.lookup(&unit);
 
 	*rule = RULE_NONE;
@@ -204,6 +205,11 @@ INLINE u64 carried_in_line(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *re
 		*responded = t->responded;
 		*rule = t->ambiguous ? RULE_AMBIGUOUS : RULE_GOROUTINE;
 		return t->ambiguous ? 0 : t->uid;
+	}
+	uid = go_handler_uid(tgid, goid, false);
+	if (uid) {
+		*rule = RULE_GOROUTINE;
+		return uid;
 	}
 	if (!parent_goid)
 		return 0;
@@ -219,6 +225,11 @@ INLINE u64 carried_in_line(u32 tgid, u64 goid, u64 parent_goid, u8 *rule, u8 *re
 		t = __trace_map.lookup(&unit);
 		if (t && t->goid == at)
 			break;
+		uid = go_handler_uid(tgid, at, true);
+		if (uid) { /* all that it starts is started for that request */
+			*rule = RULE_ANCESTOR;
+			return uid;
+		}
 		up = go_ancerstor_map.lookup(&key);
 		if (!kin || !up)
 			return 0;

@@ -270,7 +270,9 @@ struct proc_info_t {
 	/* HTTP/2 and gRPC: see go_types.h. */
 	u8 streams; /* any of them is known */
 	u8 swiss;   /* maps are those of Go 1.24 */
-	u8 pad[3];
+	u8 asked;   /* go_asked_map is told of its gRPC streams */
+	u8 works;   /* and go_work_map of its calls of databases */
+	u8 pad[1];
 	/* Receivers on stacks (go_stack.h). */
 	s32 g_stack_hi;
 	s32 tls_conn; /* crypto/tls.Conn.conn */
@@ -370,7 +372,8 @@ struct op_t {
 	u8 jumps; /* programs spent on streams */
 	u8 hit;   /* the stream looked for is there */
 	u8 plain; /* bytes as the program means them, not TLS's */
-	u8 pad[2];
+	u8 works; /* databases are called with contexts */
+	u8 pad[1];
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

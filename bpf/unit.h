@@ -62,6 +62,7 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 	}
 	op->go = 1;
 	op->births = pi->births < 255;
+	op->works = pi->works;
 	r->flags |= FLAG_GO;
 	if (pi->g_goid < 0)
 		return; /* its goroutines cannot be told apart */

@@ -264,6 +264,9 @@ class Agent:
         wanted = self._pipeline.correlator.parents.wanted_births
         while wanted:
             self._targets.want_births(wanted.pop())
+        needed = self._pipeline.correlator.parents.needs.wanted
+        while needed:
+            self._targets.need(*needed.pop())
         found = self._targets.found
         while found:
             pid, language = found.popleft()

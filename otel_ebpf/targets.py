@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,7 +18,13 @@ from cachetools import LRUCache
 
 from otel_ebpf.discovery.elf import identity
 from otel_ebpf.discovery.go_binary import GoBinary
-from otel_ebpf.discovery.go_callers import stream_members, stream_probes
+from otel_ebpf.discovery.go_callers import (
+    NEEDS,
+    needed_probes,
+    probe_places,
+    stream_members,
+    stream_probes,
+)
 from otel_ebpf.discovery.go_identity import (
     BOTH,
     TLS,
@@ -42,7 +48,15 @@ _RUNTIME = {
     "p_goidcache": "runtime.p.goidcache",
     "p_goidcacheend": "runtime.p.goidcacheend",
 }
-_HTTP1 = {
+_HTTP1_SERVER = {
+    "conn_rwc": "net/http.conn.rwc",
+    "conn_cancel_ctx": "net/http.conn.cancelCtx",
+    "conn_cur_req": "net/http.conn.curReq",
+    "response_req": "net/http.response.req",
+    "request_ctx": "net/http.Request.ctx",
+    "fd_sysfd": "net.netFD.pfd.Sysfd",
+}
+_HTTP1_CLIENT = {
     "sudog_g": "runtime.sudog.g",
     "hchan_qcount": "runtime.hchan.qcount",
     "hchan_buf": "runtime.hchan.buf",
@@ -53,15 +67,11 @@ _HTTP1 = {
     "pc_reqch": "net/http.persistConn.reqch",
     "rc_ch": "net/http.requestAndChan.ch",
     "request_ctx": "net/http.Request.ctx",
-    "conn_rwc": "net/http.conn.rwc",
-    "conn_cancel_ctx": "net/http.conn.cancelCtx",
-    "conn_cur_req": "net/http.conn.curReq",
-    "response_req": "net/http.response.req",
     "fd_sysfd": "net.netFD.pfd.Sysfd",
 }
+_HTTP1 = {**_HTTP1_SERVER, **_HTTP1_CLIENT}
 READ_LOOP = "net/http.(*persistConn).readLoop"
 SERVE = "net/http.(*conn).serve"
-_HTTP1_PROBES = ((READ_LOOP, "go_persist_conn_read_loop"), (SERVE, "go_conn_serve"))
 _CUR_REQ_POINTER = (1, 20, 0)
 MAX_IMAGES = 4096
 _TICK = 5.0
@@ -116,21 +126,27 @@ def process_members(
         members["goidgen"] = go.addresses["runtime.sched"] + load_bias + generation
         members["allp"] = go.addresses["runtime.allp"] + load_bias
     members.update(stream_members(go))
-    transport = offsets.get("net/http.requestAndChan.treq", absent)
-    if transport >= 0:
-        members["rc_treq"] = transport
-        members["treq_ctx"] = offsets.get("net/http.transportRequest.ctx", absent)
-        if members["treq_ctx"] < 0:
-            return members
-    else:
-        members["rc_req"] = offsets.get("net/http.requestAndChan.req", absent)
-        if members["rc_req"] < 0:
-            return members
+    members["rc_treq"] = offsets.get("net/http.requestAndChan.treq", absent)
+    members["treq_ctx"] = offsets.get("net/http.transportRequest.ctx", absent)
+    members["rc_req"] = offsets.get("net/http.requestAndChan.req", absent)
+    if members["treq_ctx"] < 0:
+        members["rc_treq"] = absent
     if go.version < _CUR_REQ_POINTER and members["conn_cur_req"] >= 0:
         members["conn_cur_req"] += 8  # an atomic.Value: a type, then the pointer
-    if all(members[member] >= 0 for member in _HTTP1):
-        members["http1"] = 1
+    # A program without a client lacks the client's structures, and the other way round.
+    members["http1"] = int(bool(_http1_probes(members)))
     return members
+
+
+def _http1_probes(members: Mapping[str, int]) -> list[tuple[str, str]]:
+    """(function, BPF program) for each side of net/http's HTTP/1 that is known."""
+    probes = []
+    request = max(members["rc_treq"], members["rc_req"])
+    if request >= 0 and all(members[member] >= 0 for member in _HTTP1_CLIENT):
+        probes.append((READ_LOOP, "go_persist_conn_read_loop"))
+    if all(members[member] >= 0 for member in _HTTP1_SERVER):
+        probes.append((SERVE, "go_conn_serve"))
+    return probes
 
 
 class Targets:
@@ -156,6 +172,8 @@ class Targets:
         self._births: set[Key] = set()
         """Programs whose goroutines' births are followed because somebody asked."""
         self._tls: LRUCache[Key, TlsPlan | None] = LRUCache(MAX_IMAGES)
+        self._needs: set[tuple[Key, str]] = set()
+        """Programs with probes that fire once a request, and what for."""
         self._kernel: KernelSide | None = None
         self._uprobes: Uprobes | None = None
         self.found: deque[tuple[int, str]] = deque()
@@ -198,6 +216,11 @@ class Targets:
         """A request of this Go process would have a parent if it were known who bears whom."""
         self._work.put((self._want_births, pid))
 
+    def need(self, pid: int, what: str) -> None:
+        """Requests of this Go process lack what a probe for each of them would tell; see
+        ``correlation.needs``."""
+        self._work.put((lambda pid: self._need(pid, what), pid))
+
     def stop(self) -> None:
         """Ends the thread."""
         self._work.put(None)
@@ -213,6 +236,7 @@ class Targets:
             "uprobes": self._uprobes.count if self._uprobes else 0,
             "uprobes_refused": self._uprobes.refused if self._uprobes else 0,
             "programs_with_births_followed": len(self._births),
+            "programs_probed_for_each_request": len({program for program, _ in self._needs}),
         }
 
     def _run(self) -> None:
@@ -269,6 +293,18 @@ class Targets:
         for other in list(self._images.values()):
             if other.go is go:
                 self._apply_go(self._kernel, other, go)
+
+    def _need(self, pid: int, what: str) -> None:
+        image = self._images.get(pid)
+        if image is None or image.go is None or (image.go.identity, what) in self._needs:
+            return
+        go = image.go
+        members = process_members(go, 0, chosen_way(go, self._identity))
+        if members["g_goid"] < 0 or not needed_probes(go, members, what):
+            return
+        self._needs.add((go.identity, what))
+        self._attach_needed(image, go, members, what)
+        _log.warning("%s is probed for each request from now on: %s", image.exe, NEEDS[what])
 
     def _apply(self, image: ProcessImage) -> None:
         assert self._kernel is not None
@@ -330,6 +366,7 @@ class Targets:
             yield descriptor if identity(descriptor) == go.identity else None
         finally:
             os.close(descriptor)
+            self._attach(image, go, members, way, births)
 
     def _attach(
         self,

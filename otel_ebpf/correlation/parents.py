@@ -12,6 +12,7 @@ from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.evidence import Evidence
 from otel_ebpf.correlation.live import Done, Live
 from otel_ebpf.correlation.model import SERVER
+from otel_ebpf.correlation.needs import Needs
 from otel_ebpf.correlation.sites import Sites
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import (
@@ -72,9 +73,8 @@ class Parents:
         self._requests: dict[int, Live | Done] = {}
         self._done: deque[tuple[int, int]] = deque()
         self.sites = Sites(self._ended)
-        self.evidence = Evidence(
-            self._by_witnesses, lambda x: self._abstain(x, "no_witness"), counts
-        )
+        self.needs = Needs()
+        self.evidence = Evidence(self._by_witnesses, self._no_witness, counts)
         self._trial: deque[_Trial] = deque()
         self._callers: set[int] = set()
         self._lines: LRUCache[tuple[int, int], tuple[int, ...]] = LRUCache(MAX_LINES)
@@ -91,6 +91,8 @@ class Parents:
         """A server exchange begins."""
         if x.uid:
             self._requests[x.uid] = x
+            if x.uid >> 63:
+                self.needs.serves_streams(x.pid)
 
     def left(self, x: Live, now: int) -> None:
         """A server exchange has been handed on; a short memory of it stays."""
@@ -130,6 +132,7 @@ class Parents:
         self._callers.discard(pid)
         self._asked.discard(pid)
         self.wanted_births.discard(pid)
+        self.needs.process_ended(pid)
 
     # -- client requests -----------------------------------------------------------
 
@@ -139,7 +142,9 @@ class Parents:
         self._callers.add(x.pid)
         x.writer = record.goid
         if record.flags & FLAG_GO:
-            if rule == RULE_GOROUTINE:
+            if record.context_uid:
+                self._by_call(x, record)
+            elif rule == RULE_GOROUTINE:
                 self.bind(x, record.parent_uid, RULES[rule])
             elif rule == RULE_ANCESTOR:
                 # A connection dialled for one request may serve another: who reads the
@@ -158,6 +163,17 @@ class Parents:
             self._abstain(x, "ambiguous_thread")
         else:
             self._assembly_settle(x)
+
+    def _by_call(self, x: Live, record: Record) -> None:
+        """The writing goroutine is in a call that was given a context: a second witness
+        beside what it carries, or inherits."""
+        context, rule = record.context_uid, record.rule
+        if rule == RULE_GOROUTINE and record.parent_uid != context:
+            self._abstain(x, "witnesses_disagree")
+            return
+        if rule == RULE_ANCESTOR and record.parent_uid != context:
+            self.sites.close(x.pid, record.caller_site)
+        self.bind(x, context, BOTH if rule == RULE_GOROUTINE else CONTEXT)
 
     def stream(self, x: Live, now: int) -> None:
         """A client request was written on a connection of many streams. Whoever writes
@@ -182,6 +198,7 @@ class Parents:
         else:
             if record.flags & FLAG_GO:
                 self._ask_births(x.pid)
+                self.needs.lacks_context(x.pid)
             self._assembly_settle(x)
 
     def line(self, record: Record) -> None:
@@ -230,7 +247,7 @@ class Parents:
         else:
             if record.caller_goid:
                 self._ask_births(x.pid)
-            self._abstain(x, "no_witness")
+            self._no_witness(x)
 
     def _believe(
         self, x: Live, uid: int, rule: str, sites: tuple[int, ...], verdict: bool | None
@@ -288,6 +305,10 @@ class Parents:
             x.parent_span_id = parent.span_id
             x.rule = rule
             self._assembly_settle(x)
+
+    def _no_witness(self, x: Live) -> None:
+        self.needs.lacks_caller(x.pid, stream=bool(x.request_message.stream))
+        self._abstain(x, "no_witness")
 
     def _abstain(self, x: Live, reason: str) -> None:
         self._counts["no_parent." + reason] += 1

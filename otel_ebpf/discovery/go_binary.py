@@ -28,6 +28,22 @@ def _http2(receiver: str, method: str) -> list[str]:
     return [f"{prefix}{receiver}).{method}" for prefix in _NET_HTTP2]
 
 
+DATABASE_CALLS = (
+    "database/sql.(*DB).ExecContext",
+    "database/sql.(*DB).QueryContext",
+    "database/sql.(*DB).PingContext",
+    "database/sql.(*Tx).ExecContext",
+    "database/sql.(*Tx).QueryContext",
+    "database/sql.(*Stmt).ExecContext",
+    "database/sql.(*Stmt).QueryContext",
+    "github.com/go-redis/redis/v8.(*baseClient).process",
+    "github.com/redis/go-redis/v9.(*baseClient).process",
+    "github.com/jackc/pgx/v5.(*Conn).Exec",
+    "github.com/jackc/pgx/v5.(*Conn).Query",
+)
+"""Calls of databases whose first argument is a context, and which write it on the goroutine
+that calls."""
+
 WANTED: tuple[str, ...] = (
     "runtime.morestack",
     "runtime.tlsg",
@@ -58,8 +74,7 @@ WANTED: tuple[str, ...] = (
     f"{_GRPC}http2Client).reader",
     f"{_GRPC}http2Client).NewStream",
     "google.golang.org/grpc.(*Server).handleStream",
-    "database/sql.(*DB).ExecContext",
-    "database/sql.(*DB).QueryContext",
+    *DATABASE_CALLS,
 )
 """The symbols looked for in every Go program; absent ones cost nothing but the search."""
 

@@ -6,9 +6,10 @@ that begin once a connection. A side whose fields are not all known is off.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from otel_ebpf.discovery.go_binary import GoBinary
+from otel_ebpf.discovery.go_binary import DATABASE_CALLS, GoBinary
+from otel_ebpf.discovery.go_returns import return_offsets
 
 ABSENT = -1
 
@@ -45,14 +46,30 @@ _CLIENT = {
     "cs_id": "clientStream.ID",
     "cs_ctx": "clientStream.ctx",
 }
-_WAITS = "clientStream.respHeaderRecv"
+_OPTIONAL = {
+    "cs_waits": "clientStream.respHeaderRecv",
+    "rw_state": "responseWriter.rws",
+    "rws_stream": "responseWriterState.stream",
+}
 _GRPC_SERVER = ("streams", "ss_conn", "ss_id", "ss_base")
-_GRPC_CLIENT = ("cc_streams", "cc_next", "cs_id", "cs_ctx", "cs_base")
+_GRPC_CLIENT = ("cc_streams", "cc_next", "cs_id", "cs_ctx", "cs_base", "cs_conn")
 _MEMBERS = (
-    *(f"h2.{home}.{name}" for home in (0, 1) for name in (*_SERVER, *_CLIENT, "cs_waits")),
+    *(f"h2.{home}.{name}" for home in (0, 1) for name in (*_SERVER, *_CLIENT, *_OPTIONAL)),
     *(f"grpc.{name}" for name in (*_GRPC_SERVER, *_GRPC_CLIENT)),
 )
+_HANDLER = ("base_ctx", "rw_state", "rws_stream")
+_HANDLE_STREAM = "google.golang.org/grpc.(*Server).handleStream"
+REGISTERS_SINCE = (1, 17)
+"""Arguments are in registers since then (amd64)."""
 _PROGRAMS = (("go_h2_serve", "go_h2_read_loop"), ("go_x_serve", "go_x_read_loop"))
+
+
+NEEDS = {
+    "handlers": "its handlers call others without the request's context",
+    "streams": "it calls gRPC services without a request's context",
+    "contexts": "it calls databases on goroutines that serve no request",
+}
+"""What ``correlation.needs`` asks for, in words."""
 
 
 def swiss_maps(go: GoBinary) -> bool | None:
@@ -70,7 +87,8 @@ def _http2(offsets: Mapping[str, int], home: int, types: str) -> dict[str, int]:
         found = {name: offsets.get(types + field, ABSENT) for name, field in side.items()}
         if min(found.values()) >= 0:
             members.update({f"h2.{home}.{name}": offset for name, offset in found.items()})
-    members[f"h2.{home}.cs_waits"] = offsets.get(types + _WAITS, ABSENT)
+    for name, field in _OPTIONAL.items():
+        members[f"h2.{home}.{name}"] = offsets.get(types + field, ABSENT)
     return members
 
 
@@ -109,6 +127,9 @@ def _grpc(offsets: Mapping[str, int]) -> dict[str, int]:
     if min(client.values()) >= 0:
         members.update({f"grpc.{name}": offset for name, offset in client.items()})
         members["grpc.cs_base"] = cs_base
+        members["grpc.cs_conn"] = offsets.get(
+            f"{_GRPC}.ClientStream.ct", offsets.get(f"{_GRPC}.Stream.ct", ABSENT)
+        )
     return members
 
 
@@ -129,6 +150,43 @@ def stream_members(go: GoBinary) -> dict[str, int]:
     members["swiss"] = int(bool(swiss))
     members["streams"] = int(any(offset >= 0 for offset in found.values()))
     return members
+
+
+def needed_probes(
+    go: GoBinary, members: Mapping[str, int], what: str
+) -> list[tuple[str, str, bool]]:
+    """Probes that fire once a request, for what ``correlation.needs`` calls ``what``:
+    (function, BPF program, whether it is each of the function's returns)."""
+    if go.version < REGISTERS_SINCE:
+        return []
+    probes: list[tuple[str, str, bool]] = []
+    if what == "handlers":
+        for home, _, methods in HOMES:
+            if min(members.get(f"h2.{home}.{n}", ABSENT) for n in _HANDLER) >= 0:
+                program = ("go_h2_handler", "go_x_handler")[home]
+                probes.append((f"{methods}serverConn).runHandler", program, False))
+        if members.get("grpc.ss_conn", ABSENT) >= 0:
+            probes.append((_HANDLE_STREAM, "go_grpc_handler", False))
+    elif what == "streams" and members.get("grpc.cs_conn", ABSENT) >= 0:
+        probes.append((f"{_GRPC}.(*http2Client).NewStream", "go_grpc_asked", True))
+    elif what == "contexts":
+        for name in DATABASE_CALLS:
+            probes += [(name, "go_work_begins", False), (name, "go_work_ends", True)]
+    return [probe for probe in probes if probe[0] in go.symbols]
+
+
+def probe_places(
+    descriptor: int, go: GoBinary, probes: Iterable[tuple[str, str, bool]]
+) -> list[tuple[int, str]]:
+    """(offset in the file, BPF program) for :func:`needed_probes`'s answer."""
+    places: list[tuple[int, str]] = []
+    for name, program, at_returns in probes:
+        offset = go.symbols[name]
+        at = [offset]
+        if at_returns:
+            at = return_offsets(descriptor, offset, go.sizes.get(name, 0))
+        places += [(place, program) for place in at]
+    return places
 
 
 def stream_probes(members: Mapping[str, int]) -> list[tuple[str, str]]:

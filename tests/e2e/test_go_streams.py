@@ -1,0 +1,76 @@
+"""Who asked, for Go's HTTP/2 and gRPC: on both sides, in every combination, without a uprobe
+for each request."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import pytest
+
+from tests.e2e import relay
+from tests.e2e.agent import TRUTH_ENV, Agent
+from tests.e2e.query import select
+from tests.e2e.services import TESTS, Service
+from tests.gobuild import build_go
+
+# Every way in which a handler's context reaches a call.
+WITH_CONTEXT = ("ctx", "wrapped", "par", "chain", "pool", "poolwrapped")
+CALLED = ("http1", "h2", "x", "grpc")
+
+
+@pytest.mark.parametrize("served", ["grpc", "h2", "x", "http1"])
+@pytest.mark.parametrize("concurrency", [1, 32])
+def test_calls_with_a_context_are_children_of_the_request_it_came_with(
+    served: str, concurrency: int
+) -> None:
+    front, back = relay.pair(relay.build())
+    with front, back, Agent(pids=[front.pid], env=relay.ENV) as agent:
+        relay.drive(front, served, WITH_CONTEXT, CALLED, 240, len(CALLED), concurrency)
+        spans = agent.stop()
+    said = relay.judge(spans, front.pid)
+    assert not said.wrong, said
+    right, all_calls = sum(said.right.values()), 240 * len(CALLED)
+    assert right >= 0.99 * all_calls, f"{said}\n{agent.ledger}"
+    assert agent.ledger.get("programs_probed_for_each_request", 0) == 0
+
+
+def test_handlers_that_drop_the_context_are_known_once_somebody_needs_it() -> None:
+    """Then, and only then, a probe fires for each request."""
+    front, back = relay.pair(relay.build())
+    with front, back, Agent(pids=[front.pid], env=relay.ENV) as agent:
+        relay.drive(front, "grpc", ["none"], ["http1", "grpc", "h2"], 20, 3)
+        relay.drive(front, "h2", ["none"], ["http1", "grpc", "h2"], 20, 3)
+        agent.wait_said("its handlers call others without")
+        agent.wait_said("it calls gRPC services without")
+        relay.drive(front, "grpc", ["none"], ["http1", "grpc", "h2"], 100, 3, 8)
+        relay.drive(front, "h2", ["none"], ["http1", "grpc", "h2"], 100, 3, 8)
+        spans = agent.stop()
+    said = relay.judge(spans, front.pid)
+    assert not said.wrong, said
+    assert sum(said.right.values()) >= 0.98 * 600, f"{said}\n{agent.ledger}"
+    assert agent.ledger["programs_probed_for_each_request"] == 1
+
+
+def test_a_database_called_by_a_pool_is_called_for_the_request_of_its_context() -> None:
+    program = build_go(TESTS / "targets" / "go" / "sqlpool")
+    with (
+        Service("database", [program]) as database,
+        Service("front", [program, "-database", database.address]) as front,
+        Agent(pids=[front.pid], env=TRUTH_ENV) as agent,
+    ):
+        for number in range(10):  # their calls have no parent: enough to ask for a probe
+            front.get(f"/call?id=first.{number}&n=2")
+        agent.wait_said("it calls databases")
+        for number in range(50):
+            front.get(f"/call?id=then.{number}&n=4")
+        spans = agent.stop()
+    ids = {
+        s["span_id"]: parse_qs(s["attributes"]["url.query"])["id"][0]
+        for s in select(spans, "SERVER", "/call", front.pid)
+    }
+    calls = relay.calls(spans, front.pid)
+    said = [ids.get(call["parent_span_id"]) for call in calls]
+    truth = [relay.truth(call, "parent") for call in calls]
+    assert all(parent in (None, wanted) for parent, wanted in zip(said, truth, strict=True))
+    right = sum(parent is not None for parent in said)
+    assert right >= 198, (right, agent.ledger)

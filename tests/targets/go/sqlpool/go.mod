@@ -1,0 +1,3 @@
+module sqlpool
+
+go 1.21
