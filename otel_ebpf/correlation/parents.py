@@ -307,7 +307,7 @@ class Parents:
             self._assembly_settle(x)
 
     def _no_witness(self, x: Live) -> None:
-        self.needs.lacks_caller(x.pid, stream=bool(x.request_message.stream))
+        self.needs.lacks_caller(x.pid, stream=bool(x.uid >> 63))
         self._abstain(x, "no_witness")
 
     def _abstain(self, x: Live, reason: str) -> None:
