@@ -336,12 +336,23 @@ class Targets:
                 self.go_without_identity += 1
         self._images[image.pid] = image
         if members["g_goid"] >= 0:
-            probes = list(_HTTP1_PROBES) if members["http1"] else []
-            probes += stream_probes(members)
+            probes = _http1_probes(members) + stream_probes(members)
             places = [(go.symbols[n], program) for n, program in probes if n in go.symbols]
             if plan is not None:
                 places += plan.places
             self._attach(image, go, places, way, births)
+            for what in NEEDS:
+                if (go.identity, what) in self._needs:
+                    self._attach_needed(image, go, members, what)
+
+    def _attach_needed(
+        self, image: ProcessImage, go: GoBinary, members: Mapping[str, int], what: str
+    ) -> None:
+        assert self._uprobes is not None
+        with self._open(image, go) as descriptor:
+            if descriptor is not None:
+                places = probe_places(descriptor, go, needed_probes(go, members, what))
+                self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", places)
 
     def _tls_plan(self, image: ProcessImage, go: GoBinary) -> TlsPlan | None:
         """How the program's TLS is seen, looked for once a file."""
@@ -366,7 +377,6 @@ class Targets:
             yield descriptor if identity(descriptor) == go.identity else None
         finally:
             os.close(descriptor)
-            self._attach(image, go, members, way, births)
 
     def _attach(
         self,
