@@ -21,6 +21,7 @@ INLINE void burst_submit(void *ctx, struct __socket_data_buffer *b)
 	if (size > BURST_DATA)
 		size = BURST_DATA;
 	size += BURST_HEADER;
+	FORGET_BOUNDS(size);
 	b->cpu = bpf_get_smp_processor_id();
 	if (size <= BURST_SIZE && __socket_data.perf_submit(ctx, b, size) == 0)
 		count(STAT_BURSTS);

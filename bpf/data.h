@@ -317,6 +317,8 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 	if (want > CAPTURE_MAX || want < INFER_BYTES)
 		return false;
 	struct __socket_data_buffer *b = burst_reserve(ctx, op->rec.end_ts, &at);
+	FORGET_BOUNDS(want);
+	want &= 2 * CAPTURE_MAX - 1;
 	if (!b || at > BURST_DATA - RECORD_ROOM)
 		return false;
 	char *to = b->data + at + sizeof(struct __socket_data);

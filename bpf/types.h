@@ -6,6 +6,8 @@
 
 /* Unrolled, the loops would cost seconds of compile time. Kernels since 5.3 take them. */
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
+/* The compiler knows the value's bounds and drops a mask that kernels before 6.18 need. */
+#define FORGET_BOUNDS(value) asm volatile("" : "+r"(value))
 #define INLINE static inline __attribute__((always_inline))
 
 /* The number of an HTTP/2 stream's request, among those of HTTP/1 requests (bit 63 clear):

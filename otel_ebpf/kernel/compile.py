@@ -26,6 +26,7 @@ from otel_ebpf.kernel.compiled import (
     Function,
     MapDefinition,
 )
+from otel_ebpf.kernel.loops import mend_loops
 
 _LOAD_64 = 0x18
 _CALL = 0x85
@@ -85,7 +86,7 @@ def _functions(lib: Any, module: int, indices: dict[int, int]) -> tuple[Function
     for index in range(lib.bpf_num_functions(module)):
         name = lib.bpf_function_name(module, index)
         size = lib.bpf_function_size(module, name)
-        code = ct.string_at(lib.bpf_function_start(module, name), size)
+        code = mend_loops(ct.string_at(lib.bpf_function_start(module, name), size))
         found.append(Function(name.decode(), code, _used_maps(name.decode(), code, indices)))
     return tuple(found)
 

@@ -88,6 +88,7 @@ class Kernel:
 
     def __init__(self, config: KernelConfig, materials: Materials | None = None) -> None:
         self.config = config
+        self.offsets: dict[str, int] = {}
         tracefs = ensure_tracefs()
         ensure_bpffs()  # nothing here needs it; whoever looks at the programs does
         if not tracefs.present:
@@ -114,6 +115,7 @@ class Kernel:
             self._attachments = Attachments()
             self._held.callback(self._attachments.close)
             self._fill(offsets)
+            self.offsets = offsets
             self._held = self._held.pop_all()
 
     # -- start ------------------------------------------------------------------

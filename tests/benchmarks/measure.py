@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from otel_ebpf.kernel import sysbpf
 from tests.e2e.agent import Agent
 from tests.e2e.services import Service
 from tests.gobuild import build_go
@@ -22,7 +24,8 @@ TARGET = HERE.parent / "e2e" / "target"
 
 @dataclass(frozen=True)
 class Scenario:
-    """``rate`` 0 is saturation. ``spans`` are what one request must give."""
+    """``rate`` 0 is saturation. ``spans`` are what one request must give, and so how often a
+    process takes part in an exchange. ``speaks``: plain HTTP/1, or what ``mesh`` calls it."""
 
     name: str
     path: str
@@ -30,18 +33,27 @@ class Scenario:
     spans: int
     rate: float = 0
     connections: int = 16
+    speaks: str = "http"
 
 
 SCENARIOS = (
     Scenario("hello, saturated", "/hello", 1, 1),
     Scenario("hop, saturated", "/hop", 2, 3),
     Scenario("hello, 5,000/s", "/hello", 1, 1, rate=5000),
+    Scenario("gRPC hello", "/hello", 1, 1, speaks="grpc"),
+    Scenario("gRPC hop", "/hop", 2, 3, speaks="grpc"),
+    Scenario("HTTPS hello", "/hello", 1, 1, speaks="https"),
+    Scenario("HTTP/2 with TLS hello", "/hello", 1, 1, speaks="https2"),
 )
+
+
+HITS_SECONDS = 0.5
 
 
 @dataclass
 class Sample:
-    """What one measurement gave. CPU is seconds; latencies are nanoseconds."""
+    """What one measurement gave. CPU is seconds; latencies are nanoseconds; ``uprobe_hits``
+    are those of a thousand requests."""
 
     done: int
     errors: int
@@ -55,6 +67,7 @@ class Sample:
     ready: float = 0.0
     spans: int = 0
     expected: int = 0
+    uprobe_hits: int = 0
     ledger: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -87,6 +100,31 @@ def zombie_cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def uprobe_hits(agent: int) -> int:
+    """How often the agent's uprobe programs have run while the kernel kept such counts."""
+    programs: dict[str, int] = {}
+    for file in Path(f"/proc/{agent}/fdinfo").iterdir():
+        with suppress(OSError):
+            facts = dict(
+                line.split(":", 1) for line in file.read_text().splitlines() if ":" in line
+            )
+            if facts.get("prog_type", "").strip() == str(sysbpf.KPROBE):
+                programs[facts["prog_id"].strip()] = int(facts["run_cnt"])
+    return sum(programs.values())
+
+
+@contextmanager
+def counting() -> Iterator[None]:
+    """The kernel counts how often BPF programs run."""
+    switch = Path("/proc/sys/kernel/bpf_stats_enabled")
+    before = switch.read_text()
+    switch.write_text("1")
+    try:
+        yield
+    finally:
+        switch.write_text(before)
+
+
 def resident(pid: int) -> tuple[int, int]:
     """Resident bytes of ``pid`` now, and at their highest."""
     text = Path(f"/proc/{pid}/status").read_text()
@@ -102,11 +140,31 @@ def exported(ledger: dict[str, int]) -> int:
     raise RuntimeError(f"the ledger names no exported spans: {ledger}")
 
 
-def send_load(url: str, scenario: Scenario, seconds: float) -> dict[str, float]:
-    command = [
-        str(build_go(HERE / "load")), "-url", url + scenario.path, "-seconds", str(seconds),
-        "-connections", str(scenario.connections), "-rate", str(scenario.rate),
-    ]  # fmt: skip
+def start(stack: ExitStack, scenario: Scenario) -> list[Service]:
+    """The scenario's processes, the one that is asked first."""
+    if scenario.speaks == "http":
+        target = build_go(TARGET)
+        services = [stack.enter_context(Service("target", [target]))]
+        if scenario.processes == 2:
+            front = Service("front", [target, "-next", services[0].url])
+            services.insert(0, stack.enter_context(front))
+        return services
+    command = [str(build_go(HERE / "mesh")), "-serve", scenario.speaks]
+    services = [stack.enter_context(Service("mesh", command))]
+    if scenario.processes == 2:
+        front = Service("front", [*command, "-next", services[0].address])
+        services.insert(0, stack.enter_context(front))
+    return services
+
+
+def send_load(service: Service, scenario: Scenario, seconds: float) -> dict[str, float]:
+    if scenario.speaks == "http":
+        url = service.url + scenario.path
+        command = [str(build_go(HERE / "load")), "-url", url, "-rate", str(scenario.rate)]
+    else:
+        command = [str(build_go(HERE / "mesh")), "-load", scenario.speaks]
+        command += ["-url", service.address, "-path", scenario.path]
+    command += ["-seconds", str(seconds), "-connections", str(scenario.connections)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     if done.returncode != 0:
         raise RuntimeError(f"the load generator ended with {done.returncode}: {done.stderr}")
@@ -118,13 +176,9 @@ def send_load(url: str, scenario: Scenario, seconds: float) -> dict[str, float]:
 
 def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "otlp") -> Sample:
     """Fresh service processes, warmed up, then one load; with an agent when ``traced``."""
-    target = build_go(TARGET)
     with ExitStack() as stack:
-        services = [stack.enter_context(Service("target", [target]))]
-        if scenario.processes == 2:
-            front = Service("front", [target, "-next", services[0].url])
-            services.insert(0, stack.enter_context(front))
-        send_load(services[0].url, Scenario("warm-up", scenario.path, 1, 0), 0.3)
+        services = start(stack, scenario)
+        send_load(services[0], replace(scenario, rate=0), 0.3)
         agent = None
         if traced:
             env = {}
@@ -139,7 +193,7 @@ def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "
             )
             agent_before = process_cpu(agent.pid)
         before = sum(process_cpu(service.pid) for service in services)
-        load = send_load(services[0].url, scenario, seconds)
+        load = send_load(services[0], scenario, seconds)
         after = sum(process_cpu(service.pid) for service in services)
         sample = Sample(
             int(load["done"]), int(load["errors"]), load["seconds"], int(load["p50"]),
@@ -147,6 +201,12 @@ def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "
         )  # fmt: skip
         if agent is not None:
             sample.agent_rss, sample.agent_peak = resident(agent.pid)
+            # Counting costs the traced programs time: it is done beside the measurement.
+            with counting():
+                before_hits = uprobe_hits(agent.pid)
+                beside = int(send_load(services[0], scenario, HITS_SECONDS)["done"])
+                sample.uprobe_hits = round(1000 * (uprobe_hits(agent.pid) - before_hits) / beside)
+            sample.expected += beside * scenario.spans
             agent.process.send_signal(signal.SIGTERM)
             # Leave it a zombie until its last CPU time is read: draining is work too.
             os.waitid(os.P_PID, agent.pid, os.WEXITED | os.WNOWAIT)

@@ -55,6 +55,8 @@ def table(results: dict[Scenario, list[Pair]]) -> str:
         ("agent peak RSS, MB",
          lambda p: _spread(_over(p, lambda u, t: _mega(t.agent_peak)), "{:.0f}")),
         ("start to ready, s", lambda p: _spread(_over(p, lambda u, t: t.ready), "{:.2f}")),
+        ("uprobe hits a request",
+         lambda p: _spread(_over(p, lambda u, t: t.uprobe_hits / 1000), "{:.3g}")),
         ("spans due", lambda p: f"{sum(t.expected for _, t in p):,}"),
         ("spans missing", lambda p: f"{sum(t.expected - t.spans for _, t in p):,}"),
     ]  # fmt: skip
