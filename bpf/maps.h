@@ -63,6 +63,7 @@ BPF_HASH(pid_tgid_callerid_map, u64, struct go_newproc_caller, MAX_THREADS);
 BPF_TABLE("lru_hash", struct go_key, u64, go_ancerstor_map, 65536);
 BPF_TABLE("lru_hash", struct go_key, struct go_newborn_t, go_newborn_map, 65536);
 BPF_TABLE("lru_hash", struct go_key, u64, go_rw_ts_map, 16384);
+BPF_HASH(python_info_map, u32, struct python_info_t, 4096);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
@@ -101,7 +102,8 @@ enum prog {
 	PROG_GO_TELL = 13,
 	PROG_GO_PROOF = 14,
 	PROG_GO_LINEAGE = 15,
-	PROG_TLS = 16
+	PROG_TLS = 16,
+	PROG_PYTHON = 17
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -81,6 +81,9 @@ int on_fork(struct raw_args *c)
 	struct proc_info_t *pi = proc_info_map.lookup(&parent);
 	if (pi)
 		proc_info_map.update(&tgid, pi);
+	struct python_info_t *py = python_info_map.lookup(&parent);
+	if (py)
+		python_info_map.update(&tgid, py);
 	refer_all(o, parent, tgid);
 	tell_process(c, RECORD_FORK, tgid, pid, parent);
 	return 0;
@@ -100,6 +103,7 @@ int on_exec(void *c)
 	struct op_t *op = operation();
 
 	proc_info_map.delete(&tgid); /* another program now */
+	python_info_map.delete(&tgid);
 	go_thread_ends(bpf_get_current_pid_tgid());
 	/* A short one must be looked at before it is gone. */
 	process_events.perf_submit(c, &tgid, sizeof(tgid));
@@ -160,6 +164,7 @@ int prog_sweep(void *c)
 		__progs_jmp_tp_map.call(c, PROG_SWEEP);
 	if (type == RECORD_EXIT) {
 		proc_info_map.delete(&tgid);
+		python_info_map.delete(&tgid);
 		target_map.delete(&tgid);
 	}
 	tell_process(c, type, tgid, type == RECORD_EXIT ? tgid : (u32)id, 0);

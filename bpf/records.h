@@ -87,6 +87,11 @@ enum tls_call {
 #define TLS_PLACE_END_SHIFT 31
 #define TLS_PLACE_SPAN_SHIFT 16
 
+/* Without FLAG_GO: caller_goid is the context of the asyncio task that runs; of a request,
+ * caller_site, context_uid and caller_uid are those of the tasks that wait for it, the
+ * nearest first. */
+#define FLAG_TASK FLAG_CALLER
+
 /* Counters of __trace_stats_map. Indices of `counts`. */
 enum stat {
 	STAT_RECORDS = 0,          /* records written to bursts */
@@ -152,7 +157,7 @@ struct __socket_data {
 	u64 context_uid; /* the request whose context.Context this response's request has */
 	u64 goid;
 	u64 ref_ts; /* of a correction: the send's ts; of TLS: TLS_PLACE */
-	u64 caller_goid; /* who wrote this request, or waits for this response */
+	u64 caller_goid; /* who wrote this request, or waits for this response; a CPython context */
 	u64 caller_site; /* address of the function that goroutine was started with */
 	u32 fd;
 	u8 flags; /* enum record_flags */

@@ -72,6 +72,11 @@ int prog_go_proof(void *ctx)
 	return run_go_proof(ctx);
 }
 
+int prog_python(void *ctx)
+{
+	return run_python(ctx);
+}
+
 int prog_output(void *ctx)
 {
 	return run_output(ctx);

@@ -291,6 +291,26 @@ struct proc_info_t {
 	s32 tls_raw_input; /* -1: where records are in the TCP stream cannot be told */
 	s32 tls_input;
 	s32 tls_kept; /* Read's arguments are found on the stack at its RETs */
+	/* CPython: details are in python_info_map (python.h). */
+	u8 python;
+	u8 runtime_pad[7];
+};
+
+/* Where a CPython process keeps what python.h reads: addresses, then offsets in bytes. */
+struct python_info_t {
+	u64 interpreter;  /* the main one's state; threads of others are left alone */
+	u64 context_type; /* of contextvars.Context */
+	u64 tasks;        /* asyncio's dict of running tasks, 0: not known (yet) */
+	s32 tls;          /* the thread's state, from the thread pointer */
+	s32 thread_interpreter;
+	s32 thread_context;
+	s32 task_context;
+	s32 wakeup_self;
+	s32 function_closure;
+	s32 partial_args;
+	s32 group_values; /* attributes of an asyncio.TaskGroup; below 0: a pointer to them */
+	u8 dict_keys_old; /* as before 3.11 */
+	u8 pad[7];
 };
 
 enum go_identity {
@@ -375,7 +395,7 @@ struct op_t {
 	u8 hit;   /* the stream looked for is there */
 	u8 plain; /* bytes as the program means them, not TLS's */
 	u8 works; /* databases are called with contexts */
-	u8 pad[1];
+	u8 python; /* its context is of interest */
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

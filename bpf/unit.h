@@ -58,6 +58,7 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 	r->goid = 0;
 	if (!pi || !pi->go) {
 		op->unit = (u64)tgid << 32 | r->tid;
+		op->python = pi && pi->python;
 		return;
 	}
 	op->go = 1;

@@ -38,6 +38,7 @@ from otel_ebpf.discovery.go_identity import (
 from otel_ebpf.discovery.go_tls_calls import TlsPlan, tls_members, tls_plan
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.runtimes import Runtimes
 from otel_ebpf.uprobes import Key, Uprobes, UprobeSide
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,9 @@ _TICK = 5.0
 class KernelSide(UprobeSide, Protocol):
     """What is needed of the kernel half."""
 
-    def set_process(self, pid: int, members: dict[str, int]) -> None: ...
+    def set_process(
+        self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
+    ) -> None: ...
 
     def choose(self, pids: Sequence[int]) -> None: ...
 
@@ -176,6 +179,7 @@ class Targets:
         """Programs with probes that fire once a request, and what for."""
         self._kernel: KernelSide | None = None
         self._uprobes: Uprobes | None = None
+        self._runtimes: Runtimes | None = None
         self.found: deque[tuple[int, str]] = deque()
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.go_processes = 0
@@ -196,6 +200,7 @@ class Targets:
         """The kernel half is there: tells it of ``images`` and begins to follow others."""
         self._kernel = kernel
         self._uprobes = Uprobes(kernel)
+        self._runtimes = Runtimes(kernel)
         for image in images:
             self._apply(image)
         self._thread.start()
@@ -237,20 +242,32 @@ class Targets:
             "uprobes_refused": self._uprobes.refused if self._uprobes else 0,
             "programs_with_births_followed": len(self._births),
             "programs_probed_for_each_request": len({program for program, _ in self._needs}),
+            "python_processes": len(self._runtimes.python) if self._runtimes else 0,
+            "python_processes_with_tasks": len(self._runtimes.tasks) if self._runtimes else 0,
         }
 
     def _run(self) -> None:
         next_tick = time.monotonic() + _TICK
         while True:
             try:
-                job = self._work.get(timeout=max(0.0, next_tick - time.monotonic()))
+                job = self._work.get(timeout=max(0.0, self._due(next_tick) - time.monotonic()))
             except queue.Empty:
-                next_tick = time.monotonic() + _TICK
-                self._guard(self._tick, 0)
+                self._guard(self._look_again, 0)
+                if next_tick <= time.monotonic():
+                    next_tick = time.monotonic() + _TICK
+                    self._guard(self._tick, 0)
                 continue
             if job is None:
                 return
             self._guard(*job)
+
+    def _due(self, next_tick: float) -> float:
+        look = self._runtimes.next_look() if self._runtimes else None
+        return next_tick if look is None else min(next_tick, look)
+
+    def _look_again(self, _: int) -> None:
+        assert self._runtimes is not None
+        self._runtimes.tick(time.monotonic())
 
     def _tick(self, _: int) -> None:
         assert self._uprobes is not None
@@ -273,8 +290,12 @@ class Targets:
         assert self._uprobes is not None
         self._images.pop(pid, None)
         self._uprobes.ended(pid, time.monotonic())
+        if self._runtimes is not None:
+            self._runtimes.ended(pid)
 
     def _forked(self, parent: int, child: int) -> None:
+        if self._runtimes is not None:
+            self._runtimes.forked(parent, child, time.monotonic())
         image = self._images.get(parent)
         if image is not None and image.go is not None and self._uprobes is not None:
             self._images[child] = replace(image, pid=child)
@@ -314,6 +335,8 @@ class Targets:
             self._kernel.choose([image.pid])
         if image.go is not None:
             self._apply_go(self._kernel, image, image.go)
+        elif self._runtimes is not None:
+            self._runtimes.runs(image, time.monotonic())
         self.found.append((image.pid, image.language))
 
     def _chosen(self, exe: str) -> bool:

@@ -54,7 +54,9 @@ class Live(Exchange):
         left: it has been handed on.
         request_message, response_message: as the parser gave them, until it is finished;
             None where :mod:`.usual` needed none.
-        on_trial: its parent waits for what is learnt of the goroutine that called.
+        on_trial: its parent waits for what is learnt of the goroutine that called, or for a
+            response of its event loop.
+        identities: what ran when an event loop wrote the request; see :mod:`.anchors`.
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class Live(Exchange):
         "carried",
         "finished",
         "followers",
+        "identities",
         "key",
         "left",
         "on_trial",
@@ -119,6 +122,7 @@ class Live(Exchange):
         self.finished = False
         self.left = False
         self.on_trial = False
+        self.identities: tuple[int, ...] = ()
         self.waiters: list[Live] | None = None
         self.followers: list[Live] | None = None
         self.carried: Any = None

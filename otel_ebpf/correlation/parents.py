@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
+from otel_ebpf.correlation.anchors import Anchors
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.evidence import Evidence
 from otel_ebpf.correlation.live import Done, Live
@@ -20,6 +21,7 @@ from otel_ebpf.events.layout import (
     FLAG_GO,
     FLAG_GO_POOLED,
     FLAG_RESPONDED,
+    FLAG_TASK,
     RULE_AMBIGUOUS,
     RULE_ANCESTOR,
     RULE_GOROUTINE,
@@ -75,6 +77,7 @@ class Parents:
         self.sites = Sites(self._ended)
         self.needs = Needs()
         self.evidence = Evidence(self._by_witnesses, self._no_witness, counts)
+        self.anchors = Anchors(self._bind_to, self._abstain, counts)
         self._trial: deque[_Trial] = deque()
         self._callers: set[int] = set()
         self._lines: LRUCache[tuple[int, int], tuple[int, ...]] = LRUCache(MAX_LINES)
@@ -93,6 +96,8 @@ class Parents:
             self._requests[x.uid] = x
             if x.uid >> 63:
                 self.needs.serves_streams(x.pid)
+        if x.pid in self.anchors.processes:
+            self.anchors.opened(x)
 
     def left(self, x: Live, now: int) -> None:
         """A server exchange has been handed on; a short memory of it stays."""
@@ -122,6 +127,7 @@ class Parents:
     def flush(self) -> None:
         """The end: nothing more will speak for streams, or goroutines on trial."""
         self.evidence.flush()
+        self.anchors.flush()
         trial, self._trial = self._trial, deque()
         for waiting in trial:
             self._judge(waiting, waiting.until)
@@ -130,6 +136,7 @@ class Parents:
         """Forgets what is known of a process."""
         self.go.discard(pid)
         self._callers.discard(pid)
+        self.anchors.ended(pid)
         self._asked.discard(pid)
         self.wanted_births.discard(pid)
         self.needs.process_ended(pid)
@@ -154,6 +161,8 @@ class Parents:
         if x.pid in self.go:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
             self._abstain(x, "go_not_ready")
+        elif record.flags & FLAG_TASK:
+            self._hold(x, record)
         elif rule == RULE_SOLE and record.flags & FLAG_RESPONDED:
             # A loop that has answered may be at anything now.
             self._abstain(x, "loop_has_answered")
@@ -175,6 +184,20 @@ class Parents:
             self.sites.close(x.pid, record.caller_site)
         self.bind(x, context, BOTH if rule == RULE_GOROUTINE else CONTEXT)
 
+    def _hold(self, x: Live, record: Record) -> None:
+        """A task of an event loop wrote it: a response will tell whose it is."""
+        if x.pid not in self.anchors.processes:
+            requests = self._requests.values()
+            mine = [r for r in requests if r.pid == x.pid and isinstance(r, Live)]
+            self.anchors.watch(x.pid, [r for r in mine if not r.finished])
+        chain = (record.caller_goid, record.caller_site, record.context_uid, record.caller_uid)
+        self.anchors.hold(x, tuple(context for context in chain if context))
+
+    def responded(self, x: Live, record: Record) -> None:
+        """The response to a server exchange of a process with an event loop begins."""
+        identity = 0 if record.flags & FLAG_GO else record.caller_goid
+        self.anchors.responded(x, identity, record.ts)
+
     def stream(self, x: Live, now: int) -> None:
         """A client request was written on a connection of many streams. Whoever writes
         there writes for others too, so only a Go program's own statement tells."""
@@ -184,7 +207,7 @@ class Parents:
 
     def answered(self, x: Live, record: Record) -> None:
         """The response began to arrive: Go's witnesses (rule 5), or the end of waiting."""
-        if x.settled or x.stream:
+        if x.settled or x.stream or x.on_trial:
             return
         if record.flags & FLAG_GO_POOLED:
             self._by_witnesses(x, record)
@@ -301,10 +324,13 @@ class Parents:
         elif parent.finished and parent.end < x.start:
             self._abstain(x, "parent_was_over")
         else:
-            x.parent = parent
-            x.parent_span_id = parent.span_id
-            x.rule = rule
-            self._assembly_settle(x)
+            self._bind_to(x, parent, rule)
+
+    def _bind_to(self, x: Live, parent: Live | Done, rule: str) -> None:
+        x.parent = parent
+        x.parent_span_id = parent.span_id
+        x.rule = rule
+        self._assembly_settle(x)
 
     def _no_witness(self, x: Live) -> None:
         self.needs.lacks_caller(x.pid, stream=bool(x.uid >> 63))

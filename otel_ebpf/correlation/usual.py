@@ -69,6 +69,8 @@ class Usual:
                                 x.response = answer
                                 if x.kind == CLIENT:
                                     owner.parents.answered(x, record_at(data, at))
+                                elif x.pid in owner.parents.anchors.processes:
+                                    owner.parents.responded(x, record_at(data, at))
                                 x.end = end_ts
                                 x.request_size = c.asked_length
                                 x.response_size = length

@@ -245,9 +245,12 @@ class ElfImage:
         except zlib.error as error:
             raise self._error(f"section {name} does not inflate ({error})") from error
 
-    def symbols(self, wanted: Iterable[str]) -> dict[str, Symbol]:
-        """Find symbols in ``.symtab`` by exact name. Missing ones are simply absent."""
-        table, strings = self.sections.get(".symtab"), self.sections.get(".strtab")
+    def symbols(
+        self, wanted: Iterable[str], table_name: str = ".symtab", strings_name: str = ".strtab"
+    ) -> dict[str, Symbol]:
+        """Find symbols by exact name, in ``.symtab`` or in the table named. Missing ones
+        are simply absent."""
+        table, strings = self.sections.get(table_name), self.sections.get(strings_name)
         if table is None or strings is None:
             return {}
         start, end = self.span(table)

@@ -116,6 +116,8 @@ FLAG_CONTEXT = 16
 FLAG_DEFERRED = 32
 FLAG_GO_POOLED = 64
 FLAG_CALLER_PARENT = 128
+FLAG_TASK = FLAG_CALLER
+"""Of a record without FLAG_GO."""
 
 
 def stream_uid(socket_id: int, stream: int) -> int:

@@ -309,10 +309,12 @@ class Kernel:
         for pid in pids:
             targets[pid] = 1
 
-    def set_process(self, pid: int, members: dict[str, int]) -> None:
-        """Fills ``proc_info_map`` for a process; members of ``struct proc_info_t``,
-        by their paths in it (``h2.0.streams``)."""
-        table = self._tables["proc_info_map"]
+    def set_process(
+        self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
+    ) -> None:
+        """Fills a process's entry in ``proc_info_map`` or the map named; members of its
+        struct (``struct proc_info_t``) by their paths in it (``h2.0.streams``)."""
+        table = self._tables[name_of_map]
         value = table.Leaf()
         for path, number in members.items():
             *outer, name = path.split(".")

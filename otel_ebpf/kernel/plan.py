@@ -65,6 +65,7 @@ TAIL_PROGRAMS = (
     "prog_go_proof",
     "prog_go_lineage",
     "prog_tls",
+    "prog_python",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 

@@ -1,0 +1,212 @@
+/* CPython: in which context the running task runs, and the tasks that wait for it.
+ *
+ * Every asyncio task runs in a contextvars.Context of its own. The thread's state names the one
+ * that runs now; the running task is in asyncio's table; who waits for a task is its first
+ * callback. All of it is read from memory, and nothing is believed that is not of the type it
+ * should be. See docs/correlation.md; the offsets come from otel_ebpf/discovery/python_runtime.py.
+ *
+ * For tracepoint programs only, as part of their way through __progs_jmp_tp_map. */
+#ifndef OTEL_EBPF_PYTHON_H
+#define OTEL_EBPF_PYTHON_H
+
+#include "trace.h"
+
+#define PY_TYPE 8      /* ob_type */
+#define PY_SIZE 16     /* ob_size */
+#define PY_ITEMS 24    /* of a tuple */
+#define PY_CELL 16     /* what a cell holds */
+#define PY_DICT_KEYS 32
+#define PY_ENTRY 24    /* hash, key, value */
+#define PY_CALLBACK 24 /* a future's first callback; its context is behind it */
+#define PY_SELF 24     /* a bound method's object */
+#define PY_LOOPS 4     /* event loops looked through for the running task */
+#define PY_CELLS 8     /* variables of a callback looked through */
+#define PY_PARENT_SLOT 4 /* asyncio.TaskGroup: its attributes in order of assignment */
+
+INLINE bool py_context(struct python_info_t *py, u64 at)
+{
+	u64 type = 0;
+
+	return at && !READ_USER(type, at, PY_TYPE) && type == py->context_type;
+}
+
+/* The task's own context, 0 when this is no task. */
+INLINE u64 py_task_context(struct python_info_t *py, u64 task)
+{
+	u64 context = 0;
+
+	if (task < 4096 || (task & 7) || READ_USER(context, task, py->task_context))
+		return 0;
+	return py_context(py, context) ? context : 0;
+}
+
+/* The running task, among those of all loops: the one that runs in this context. */
+INLINE u64 py_running(struct python_info_t *py, u64 context)
+{
+	u64 keys = 0, entries = 0, n = 0, size = 0;
+	u8 log2 = 0;
+
+	if (!py->tasks || READ_USER(keys, py->tasks, PY_DICT_KEYS))
+		return 0;
+	if (py->dict_keys_old) {
+		READ_USER(size, keys, 8);
+		READ_USER(n, keys, 32);
+		if (size > 128)
+			return 0;
+		entries = keys + 40 + size;
+	} else {
+		READ_USER(log2, keys, 9);
+		READ_USER(n, keys, 24);
+		if (log2 > 16)
+			return 0;
+		entries = keys + 32 + (1ULL << log2);
+	}
+	NO_UNROLL
+	for (int i = 0; i < PY_LOOPS; i++) {
+		u64 task = 0, own = 0;
+
+		if (i >= n)
+			break;
+		/* The latest entry is the last one. */
+		READ_USER(task, entries, (n - 1 - i) * PY_ENTRY + 16);
+		if (!task || READ_USER(own, task, py->task_context))
+			continue;
+		if (own == context)
+			return task;
+	}
+	return 0;
+}
+
+/* The task that the callback `back` (function, context) wakes; *context is its own. */
+INLINE u64 py_woken(struct python_info_t *py, u64 *back, u64 *context)
+{
+	u64 task = 0, own = 0;
+
+	if (!back[0] || !py_context(py, back[1]) || READ_USER(task, back[0], py->wakeup_self))
+		return 0;
+	if (task < 4096 || (task & 7) || READ_USER(own, task, py->task_context) || own != back[1])
+		return 0;
+	*context = own;
+	return task;
+}
+
+/* The task that is woken when this future is done, by its first callback or its second. */
+INLINE u64 py_waiter(struct python_info_t *py, u64 future, u64 *context)
+{
+	u64 back[3] = {}, items = 0, pair = 0, task;
+
+	if (future < 4096 || (future & 7) || READ_USER(back, future, PY_CALLBACK))
+		return 0;
+	task = py_woken(py, back, context);
+	if (task || !back[2] || !py_context(py, back[1]))
+		return task;
+	/* A list of (function, context). */
+	READ_USER(items, back[2], PY_ITEMS);
+	if (!items || READ_USER(pair, items, 0) || !pair || READ_USER(back, pair, PY_ITEMS))
+		return 0;
+	return py_woken(py, back, context);
+}
+
+/* The task that entered the asyncio.TaskGroup of which this callback is a bound method. */
+INLINE u64 py_group(struct python_info_t *py, u64 callback, u64 *context)
+{
+	u64 group = 0, values, task = 0, own;
+
+	if (!py->group_values || READ_USER(group, callback, PY_SELF) || group < 4096 || (group & 7))
+		return 0;
+	values = group + py->group_values;
+	if (py->group_values < 0) { /* a pointer in front of the object, tagged in 3.12 */
+		u64 at = values;
+		values = 0;
+		READ_USER(values, at, 0);
+		values += values & 1;
+	}
+	if (!values || READ_USER(task, values, PY_PARENT_SLOT * 8))
+		return 0;
+	own = py_task_context(py, task);
+	if (!own)
+		return 0;
+	*context = own;
+	return task;
+}
+
+/* The task that awaits this one: directly, or by a future that its callback will set
+ * (gather, wait, shield: a variable of the function; wait_for: an argument of a partial), or
+ * in a group of tasks. */
+INLINE u64 py_parent(struct python_info_t *py, u64 task, u64 *context)
+{
+	u64 parent = py_waiter(py, task, context), callback = 0, tuple = 0, count = 0, item = 0;
+
+	if (parent || READ_USER(callback, task, PY_CALLBACK) || !callback)
+		return parent;
+	if (!READ_USER(tuple, callback, py->function_closure) && tuple > 4096 && !(tuple & 7) &&
+	    !READ_USER(count, tuple, PY_SIZE) && count && count < 64) {
+		NO_UNROLL
+		for (int i = 0; i < PY_CELLS; i++) {
+			u64 cell = 0;
+			if (i >= count)
+				break;
+			item = 0;
+			READ_USER(cell, tuple, PY_ITEMS + i * 8);
+			READ_USER(item, cell, PY_CELL);
+			parent = py_waiter(py, item, context);
+			if (parent)
+				return parent;
+		}
+	}
+	if (!READ_USER(tuple, callback, py->partial_args) && tuple > 4096 && !(tuple & 7) &&
+	    !READ_USER(item, tuple, PY_ITEMS)) {
+		parent = py_waiter(py, item, context);
+		if (parent)
+			return parent;
+	}
+	return py_group(py, callback, context);
+}
+
+/* Program 17: whose work a Python program's request or response is. */
+INLINE int run_python(void *ctx)
+{
+	struct op_t *op = operation();
+	struct member_fields_offset *o = offsets();
+	u64 state = 0, interpreter = 0, context = 0, task, chain[3] = {};
+
+	if (!op || !o)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	u32 tgid = r->tgid;
+	struct python_info_t *py = python_info_map.lookup(&tgid);
+	if (!py || READ_USER(state, thread_pointer(o), (u64)py->tls) || !state)
+		goto out;
+	if (READ_USER(interpreter, state, py->thread_interpreter) ||
+	    interpreter != py->interpreter)
+		goto out;
+	if (READ_USER(context, state, py->thread_context) || !py_context(py, context))
+		goto out;
+	task = py_running(py, context);
+	if (task)
+		r->flags |= FLAG_TASK;
+	else if (py->tasks && r->begins == BEGINS_REQUEST)
+		goto out; /* a thread of its own: what it carries tells */
+	r->caller_goid = context;
+	if (r->begins == BEGINS_REQUEST && task) {
+		NO_UNROLL
+		for (int i = 0; i < 3; i++) {
+			u64 above = 0;
+			task = py_parent(py, task, &above);
+			if (!task)
+				break;
+			chain[i] = above;
+		}
+		r->caller_site = chain[0];
+		r->context_uid = chain[1];
+		r->caller_uid = chain[2];
+	}
+out:
+	op->python = 0;
+	if (op->capture < op->count)
+		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
+	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,205 @@
+"""Requests of event loops, held until a response names whose they are (rule 6).
+
+A loop serves many requests on one thread. What ran when it wrote a request is known (the
+context of the task, and of those that wait for it), but not for which of its requests. The
+response to one of them tells: its connection names the request for certain, and what runs
+then has that request's identity. So a client's request is held until a response of its
+process is written under one of its identities, within that response's exchange.
+
+Identities are addresses and are used again, so the interval is always looked at: a request
+belongs to an exchange that had been read before it, and whose response came after it, or had
+begun and was still going on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+from otel_ebpf.correlation.live import Live
+
+MAX_HELD = 65_536
+"""Requests held at once; above it the oldest is let go without a parent."""
+MAX_OPEN = 65_536
+"""Exchanges of one process that are looked at as open; above it the oldest is not."""
+SHARED_AT_LEAST = 16
+"""Exchanges that shared an identity with one they overlapped, before that counts."""
+TRUST = 0.999
+"""Share of exchanges that must have an identity of their own, for it to be believed."""
+
+CONTEXT = "python.context"
+AWAITED = "python.awaited"
+
+
+class _Process:
+    __slots__ = ("alone", "answered", "answering", "held", "last", "open", "shared")
+
+    def __init__(self) -> None:
+        self.open: dict[int, Live] = {}
+        """Server exchanges by their id(), in the order in which they were read."""
+        self.held: deque[Live] = deque()
+        self.answering: dict[int, int] = {}
+        """id() of an exchange whose response has begun -> its identity."""
+        self.last: dict[int, tuple[int, int]] = {}
+        """Identity -> (ns of its latest response, hash of the connection)."""
+        self.answered = 0
+        self.shared = 0
+        self.alone = True
+
+
+class Anchors:
+    """Holds and binds.
+
+    Args:
+        bind: (request, exchange, rule) makes the exchange the parent.
+        abstain: (request, reason) leaves it without.
+        counts: told what is dropped for want of room.
+    """
+
+    def __init__(
+        self,
+        bind: Callable[[Live, Live, str], None],
+        abstain: Callable[[Live, str], None],
+        counts: Counter[str],
+    ) -> None:
+        self._bind = bind
+        self._abstain = abstain
+        self._counts = counts
+        self.processes: dict[int, _Process] = {}
+        """Those that have shown an identity."""
+        self._by_identity: dict[tuple[int, int], list[Live]] = {}
+        self.held = 0
+        self.hold_at_most = MAX_HELD
+
+    def watch(self, pid: int, open_now: list[Live]) -> None:
+        """This process shows identities; ``open_now`` are its exchanges, as they were read."""
+        process = self.processes[pid] = _Process()
+        for x in open_now:
+            process.open[id(x)] = x
+
+    def opened(self, x: Live) -> None:
+        """A server exchange of a watched process begins."""
+        process = self.processes[x.pid]
+        process.open[id(x)] = x
+        if len(process.open) > MAX_OPEN:
+            self._counts["open_requests_not_looked_at"] += 1
+            del process.open[next(iter(process.open))]
+
+    def hold(self, x: Live, identities: tuple[int, ...]) -> None:
+        """A client's request was written under ``identities``, its own first."""
+        process = self.processes[x.pid]
+        if not process.open:
+            self._abstain(x, "no_request_was_open")
+            return
+        x.on_trial = True
+        x.identities = identities
+        for identity in identities:
+            self._by_identity.setdefault((x.pid, identity), []).append(x)
+        process.held.append(x)
+        self.held += 1
+        if self.held > self.hold_at_most:
+            self._let_go_of_oldest()
+
+    def responded(self, server: Live, identity: int, ts: int) -> None:
+        """Its response begins, under this identity (0: not known)."""
+        process = self.processes[server.pid]
+        if not identity:
+            return
+        self._compare(process, server, identity, ts)
+        process.answering[id(server)] = identity
+        self._claim(process, server, identity, ts)
+
+    def finished(self, server: Live) -> None:
+        """A server exchange of a watched process is over."""
+        process = self.processes[server.pid]
+        identity = process.answering.pop(id(server), 0)
+        if identity:  # what was asked for while the response was on its way
+            self._claim(process, server, identity, server.end)
+        process.open.pop(id(server), None)
+        self._abandon(process)
+
+    def ended(self, pid: int) -> None:
+        """The process has ended."""
+        process = self.processes.pop(pid, None)
+        if process is not None:
+            process.open.clear()
+            self._abandon(process)
+
+    def flush(self) -> None:
+        """The end: no more responses will come."""
+        for process in self.processes.values():
+            process.open.clear()
+            self._abandon(process)
+
+    def stats(self) -> dict[str, int]:
+        """Counters for the ledger."""
+        processes = self.processes.values()
+        return {
+            "requests_held": self.held,
+            "identities_compared": sum(p.answered for p in processes),
+            "identities_shared": sum(p.shared for p in processes),
+            "processes_with_shared_identities": sum(not p.alone for p in processes),
+        }
+
+    # -- inside ----------------------------------------------------------------------
+
+    def _claim(self, process: _Process, server: Live, identity: int, until: int) -> None:
+        held = self._by_identity.pop((server.pid, identity), None)
+        if held is None:
+            return
+        earlier = []
+        for x in held:
+            if x.settled:
+                continue
+            if x.start > until or x.start < server.start:
+                earlier.append(x)
+            elif not process.alone:
+                self._abstain(x, "identity_is_shared")
+            else:
+                own = x.identities[0] == identity
+                self._bind(x, server, CONTEXT if own else AWAITED)
+        if earlier:
+            self._by_identity[server.pid, identity] = earlier
+
+    def _compare(self, process: _Process, server: Live, identity: int, ts: int) -> None:
+        """Two exchanges that overlapped, on two connections, under one identity: then it does
+        not tell requests apart. By chance (an address used again) that is rare."""
+        process.answered += 1
+        connection = id(server.endpoints)
+        before = process.last.get(identity)
+        if before is not None and before[0] > server.start and before[1] != connection:
+            process.shared += 1
+        process.last[identity] = (ts, connection)
+        if len(process.last) > 4096:
+            del process.last[next(iter(process.last))]
+        if process.answered >= 1 << 20:
+            process.answered >>= 1
+            process.shared >>= 1
+        few = process.shared < SHARED_AT_LEAST
+        process.alone = few or process.shared <= process.answered * (1 - TRUST)
+
+    def _abandon(self, process: _Process) -> None:
+        """Lets go of requests that no exchange can claim any more."""
+        first = next(iter(process.open.values())).start if process.open else 1 << 63
+        held = process.held
+        while held and (held[0].settled or held[0].start < first):
+            self._forget(held.popleft())
+
+    def _let_go_of_oldest(self) -> None:
+        process = min((p for p in self.processes.values() if p.held), key=lambda p: p.held[0].start)
+        self._counts["requests_held_given_up"] += 1
+        self._forget(process.held.popleft())
+
+    def _forget(self, x: Live) -> None:
+        self.held -= 1
+        for identity in x.identities:
+            key = (x.pid, identity)
+            waiting = self._by_identity.get(key)
+            if waiting is not None:
+                waiting = [other for other in waiting if other is not x and not other.settled]
+                if waiting:
+                    self._by_identity[key] = waiting
+                else:
+                    del self._by_identity[key]
+        if not x.settled:
+            self._abstain(x, "no_response_of_its_task")

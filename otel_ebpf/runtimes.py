@@ -1,0 +1,101 @@
+"""Processes of interpreters and event loops: what the kernel half must know of them.
+
+A Python program imports asyncio when it pleases, so a process is looked at again, at growing
+intervals, until its table of running tasks is found.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Protocol
+
+from otel_ebpf.discovery.processes import ProcessImage
+from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.discovery.python_runtime import read_python
+
+FIRST_LOOK = 0.1
+"""Seconds after a look before the next one; each wait is twice as long as the one before."""
+LAST_LOOK = 600.0
+MAX_LOOKS = 4096
+"""Processes that are looked at again; others keep what was found at first."""
+PYTHON_MAP = "python_info_map"
+
+
+class KernelSide(Protocol):
+    """What is needed of the kernel half."""
+
+    def set_process(
+        self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
+    ) -> None: ...
+
+
+class Runtimes:
+    """Follows CPython processes. Not thread-safe: one thread calls everything.
+
+    Args:
+        read: pid -> members of ``struct python_info_t``, or None.
+
+    Attributes:
+        python: CPython processes whose contexts can be read; tasks: of them, those whose
+            running tasks can be found.
+    """
+
+    def __init__(
+        self, kernel: KernelSide, read: Callable[[int], dict[str, int] | None] | None = None
+    ) -> None:
+        proc = ProcFs()
+        self._kernel = kernel
+        self._read = read or (lambda pid: read_python(pid, proc))
+        self._again: list[tuple[float, float, int]] = []
+        """(when, wait, pid), the next one first."""
+        self.python: set[int] = set()
+        self.tasks: set[int] = set()
+
+    def runs(self, image: ProcessImage, now: float) -> None:
+        """A process was looked at. ``now`` in seconds, as of every method here."""
+        if image.language == "python" and image.runtime_name != "pypy":
+            self._look(image.pid, now, FIRST_LOOK)
+
+    def forked(self, parent: int, child: int, now: float) -> None:
+        """A process runs a copy of its parent's program; the kernel half has copied the rest."""
+        if parent in self.python:
+            self.python.add(child)
+            if parent in self.tasks:
+                self.tasks.add(child)
+            else:
+                self._later(child, now, FIRST_LOOK)
+
+    def ended(self, pid: int) -> None:
+        """A process has ended, or runs another program."""
+        self.python.discard(pid)
+        self.tasks.discard(pid)
+        if any(waiting == pid for _, _, waiting in self._again):
+            self._again = [entry for entry in self._again if entry[2] != pid]
+            heapq.heapify(self._again)
+
+    def tick(self, now: float) -> None:
+        """Looks again at those whose time has come."""
+        while self._again and self._again[0][0] <= now:
+            _, wait, pid = heapq.heappop(self._again)
+            self._look(pid, now, wait * 2)
+
+    def next_look(self) -> float | None:
+        """When ``tick`` has something to do, None: not at all."""
+        return self._again[0][0] if self._again else None
+
+    def _look(self, pid: int, now: float, wait: float) -> None:
+        members = self._read(pid)
+        if members is not None:
+            self._kernel.set_process(pid, members, PYTHON_MAP)
+            if pid not in self.python:
+                self._kernel.set_process(pid, {"python": 1})
+                self.python.add(pid)
+            if members["tasks"]:
+                self.tasks.add(pid)
+                return
+        self._later(pid, now, wait)
+
+    def _later(self, pid: int, now: float, wait: float) -> None:
+        if wait <= LAST_LOOK and len(self._again) < MAX_LOOKS:
+            heapq.heappush(self._again, (now + wait, wait, pid))

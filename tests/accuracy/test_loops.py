@@ -1,0 +1,23 @@
+"""The quick version of the event loops' share of ``tests/accuracy/run``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.accuracy.loops import asyncio_loop, run_loops
+from tests.accuracy.report import level_table, total_table
+from tests.pythons import ASYNC_PACKAGES, python_with
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
+
+
+@pytest.mark.timeout(400)  # the packages may have to be had first
+def test_asyncio_parents_are_true_and_complete() -> None:
+    python = python_with(ASYNC_PACKAGES)
+    loops = [
+        asyncio_loop("aiohttp", python, pause=5),
+        asyncio_loop("starlette", python, uvloop=True),
+    ]
+    run = run_loops(loops, {1: 60, 16: 140}, late=True)
+    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
+    assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
