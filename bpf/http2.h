@@ -15,8 +15,8 @@
 
 #define HTTP2_ENTRY (4 + HTTP2_HEADER)
 #define HTTP2_ROOM (CAPTURE_MAX - 64) /* payload of one record */
-#define HTTP2_STEPS 40                /* frames' heads and pieces of payload a program takes */
-#define HTTP2_ROUNDS 24               /* programs a segment takes; the kernel allows 33 */
+#define HTTP2_STEPS 44                /* frames' heads and pieces of payload a program takes */
+#define HTTP2_ROUNDS 26               /* programs a segment takes; the kernel allows 33 */
 #define HTTP2_STRAYS 16               /* segments without a frame until it was no HTTP/2 */
 
 /* In the third 16 bits of ref_ts. */
@@ -51,6 +51,28 @@ INLINE void http2_unsettle(struct op_t *op, struct socket_state_t *st)
 		count(STAT_TRACES_OPENED);
 }
 
+/* The connection begins: `left` bytes of the client's preface are still to pass, and the
+ * other side's frames follow each other from its next byte on. */
+INLINE void http2_opens(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
+			struct http2_conn_t *conn, u32 left)
+{
+	u8 direction = op->rec.direction & 1;
+	struct http2_half_t *half = &conn->halves[direction], *other = &conn->halves[direction ^ 1];
+
+	st->protocol = PROTOCOL_HTTP2;
+	st->role = direction == INGRESS ? ROLE_SERVER : ROLE_CLIENT;
+	half->left = left;
+	half->keep = 0;
+	half->ends = 0;
+	half->sync = 1;
+	half->untold = HTTP2_BEGINS;
+	other->sync = 1;
+	if (!other->serial)
+		other->untold = 0;
+	w->tell = 1;
+	w->frames += 1;
+}
+
 /* The way of a segment on such a socket. A send waits for its exit, where it is certain how
  * much of it moved: what a frame's header says of the next one's place is kept on the socket.
  * `trial`: the protocol is a guess; `preface`: bytes of the client's preface still to pass;
@@ -74,21 +96,7 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 	if (!conn)
 		return;
 	struct http2_half_t *half = &conn->halves[r->direction & 1];
-	struct http2_half_t *other = &conn->halves[(r->direction & 1) ^ 1];
-	if (preface) {
-		st->protocol = PROTOCOL_HTTP2;
-		st->role = r->direction == INGRESS ? ROLE_SERVER : ROLE_CLIENT;
-		half->left = preface;
-		half->got = 0;
-		half->keep = 0;
-		half->ends = 0;
-		half->sync = 1;
-		half->untold = HTTP2_BEGINS;
-		other->sync = 1; /* whose frames follow each other from its next byte on */
-		if (!other->serial)
-			other->untold = 0;
-		w->tell = 1;
-	}
+	w->preface = preface;
 	w->trial = trial;
 	w->rest = op->count;
 	if (op->limit && op->limit < op->count)
@@ -99,7 +107,7 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 	r->begins = BEGINS_FRAMES;
 	r->protocol = PROTOCOL_HTTP2;
 	w->inside = half->left || half->got;
-	if (!half->sync) {
+	if (!half->sync || preface) {
 		half->untold |= HTTP2_LOST;
 		w->inside = 0;
 		half->left = 0;
@@ -159,7 +167,7 @@ INLINE bool http2_begin(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 /* One step of the walk: the next buffer, a header or a piece of one, or a piece of a
  * payload. False: no more can be done here. */
 INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
-		       struct http2_half_t *half, char *to)
+		       struct http2_conn_t *conn, struct http2_half_t *half, char *to)
 {
 	u64 n;
 
@@ -178,7 +186,8 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 			w->at = op->buf;
 			w->room = w->rest;
 		}
-		return true;
+		if (w->room == 0)
+			return true;
 	}
 	if (half->left == 0) {
 		if (w->out > HTTP2_ROOM - HTTP2_ENTRY) {
@@ -205,7 +214,12 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		half->got = 0;
 		if (http2_begin(op, w, half, to))
 			return true;
-		goto lost;
+		/* A server that spoke first is asked now. */
+		if (half->serial || W4(w->head[0], w->head[1], w->head[2], w->head[3]) !=
+					    W4('P', 'R', 'I', ' '))
+			goto lost;
+		http2_opens(op, w, st, conn, HTTP2_PREFACE - HTTP2_HEADER);
+		return true;
 	}
 	n = half->left < w->room ? half->left : w->room;
 	if (half->keep) {
@@ -279,10 +293,14 @@ INLINE bool http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_
 /* Goes through a segment, frame by frame, as far as one program can. `to` has room for a
  * record with 2 * CAPTURE_MAX bytes of payload. */
 INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
-			     struct http2_half_t *half, char *to)
+			     struct http2_conn_t *conn, char *to)
 {
+	struct http2_half_t *half = &conn->halves[op->rec.direction & 1];
+
 	if (w->round == 0) {
 		__builtin_memcpy(w->head, half->head, 16);
+		if (w->preface)
+			http2_opens(op, w, st, conn, w->preface);
 		if (!op->buf) {
 			/* Only its length is known: fine within a body. */
 			u64 n = half->left < w->rest ? half->left : w->rest;
@@ -300,12 +318,14 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 	if (!w->stop) {
 		NO_UNROLL
 		for (int i = 0; i < HTTP2_STEPS; i++)
-			if (!http2_step(op, w, st, half, to + sizeof(struct __socket_data)))
+			if (!http2_step(op, w, st, conn, half, to + sizeof(struct __socket_data)))
 				break;
 	}
 	if (w->trial) {
 		/* Everything fits, up to a frame's end or through several of them. */
-		if (w->stop || !w->frames || ((half->left || half->got) && w->frames < 3)) {
+		bool apart = op->count == HTTP2_HEADER;
+		if (w->stop || !w->frames ||
+		    ((half->left || half->got) && w->frames < 3 && !apart)) {
 			half->sync = 0;
 			half->left = 0;
 			half->got = 0;
@@ -369,7 +389,7 @@ INLINE int run_http2(void *ctx)
 	struct __socket_data_buffer *b = burst_reserve(ctx, op->rec.end_ts, &at);
 	if (!b || at > BURST_DATA - RECORD_ROOM)
 		return 0;
-	if (http2_go_through(op, w, st, half, b->data + at))
+	if (http2_go_through(op, w, st, conn, b->data + at))
 		burst_commit(b, op->rec.size);
 	if (http2_goes_on(w))
 		__progs_jmp_tp_map.call(ctx, PROG_HTTP2);

@@ -80,8 +80,9 @@ INLINE u8 infer_http2(const u8 *p, u32 n, u32 had, u64 count)
 	}
 	if (had || n < HTTP2_HEADER || p[0] || p[3] > HTTP2_WINDOW_UPDATE || !p[3])
 		return BEGINS_NOTHING;
-	u32 length = (u32)p[1] << 8 | p[2];
-	if (length + HTTP2_HEADER > count || !http2_plausible(p))
+	/* Some readers take a header and its payload apart, as Go's do. */
+	if ((((u32)p[1] << 8 | p[2]) + HTTP2_HEADER > count) &&
+	    (count != HTTP2_HEADER || p[3] != HTTP2_HEADERS || !(p[8] & 1)))
 		return BEGINS_NOTHING;
 	return BEGINS_FRAMES;
 }

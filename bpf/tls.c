@@ -565,7 +565,7 @@ int kp_http2(struct pt_regs *regs)
 	struct http2_conn_t *conn = http2_conn_map.lookup(&sk);
 	if (st && conn) {
 		struct http2_half_t *half = &conn->halves[INGRESS];
-		if (http2_go_through(op, &s->walk, st, half, (char *)&s->burst.rec))
+		if (http2_go_through(op, &s->walk, st, conn, (char *)&s->burst.rec))
 			stack_send(regs, s);
 		if (http2_goes_on(&s->walk))
 			__progs_jmp_kp_map.call(regs, KP_HTTP2);

@@ -146,7 +146,7 @@ class StreamConnection(Conversation):
             x.response_truncated = response.truncated
             x.response_size = response.length
             # A request joined midway may not have shown what it is.
-            if response.head.grpc or response.head.grpc_status is not None:
+            if x.protocol != "grpc" and response.head.grpc:
                 x.protocol = "grpc"
         if last.error == "no_response":
             owner.counts["requests_given_up"] += 1

@@ -141,6 +141,7 @@ class Http2Parser(Streams):
         ``feed``.
         """
         out: list[Message] = []
+        self._token = token
         half = self._halves[direction]
         if half.ending:
             number, half.ending = half.ending, 0
@@ -183,6 +184,7 @@ class Http2Parser(Streams):
     def gap(self, direction: int, ts: int) -> list[Message]:
         """See ``base.Parser.gap``."""
         out: list[Message] = []
+        self._token = None
         self._halves[direction].walk.lose()
         self._lose(direction, ts, out)
         return out
@@ -190,12 +192,14 @@ class Http2Parser(Streams):
     def settle(self, ts: int) -> list[Message]:
         """See ``base.Parser.settle``: streams whose end was lost have ended."""
         out: list[Message] = []
+        self._token = None
         self._end_doubtful(ts, out)
         return out
 
     def close(self, ts: int, error: str | None = None) -> list[Message]:
         """See ``base.Parser.close``. A stream that is open has not ended well."""
         out: list[Message] = []
+        self._token = None
         for direction, half in enumerate(self._halves):
             if half.ending:
                 number, half.ending = half.ending, 0

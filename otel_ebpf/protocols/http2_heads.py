@@ -49,6 +49,14 @@ class Fields:
                 elif name in _REQUEST_FIELDS:
                     self.kind = REQUEST_HEAD
 
+    @property
+    def grpc(self) -> bool:
+        """Whether this is part of a gRPC call. Its other headers tell where the content's type
+        is not known."""
+        if self.fields.get("content-type", "").startswith(_GRPC):
+            return True
+        return self.unknown > 0 and any(name.startswith("grpc-") for name in self.fields)
+
     def _again(self, name: str, value: str | None) -> None:
         if value is None:
             self.unknown += 1
@@ -104,7 +112,7 @@ class Http2Request(_Head):
         self.target = fields.get(":path", "")
         if self.method == "CONNECT" and not self.target:
             self.target = fields.get(":authority", "")
-        self.grpc = fields.get("content-type", "").startswith(_GRPC)
+        self.grpc = block.grpc
 
     def header(self, name: str) -> str | None:
         """First value of ``name`` (any case), or None. ``host`` is the authority."""
@@ -122,14 +130,21 @@ class Http2Response(_Head):
     """A response's head: ``status`` (0 where it is not known), and the ``trailers`` that
     came with its end."""
 
-    __slots__ = ("grpc", "status", "trailers")
+    __slots__ = ("status", "trailers")
 
     def __init__(self, block: Fields) -> None:
         super().__init__(block)
         status = block.fields.get(":status", "")
         self.status = int(status) if len(status) == 3 and status.isdecimal() else 0
-        self.grpc = block.fields.get("content-type", "").startswith(_GRPC)
         self.trailers: Fields | None = None
+
+    @property
+    def grpc(self) -> bool:
+        """Its content is gRPC, by the head or by the trailers."""
+        trailers = self.trailers
+        return self.block.grpc or (
+            trailers is not None and (trailers.grpc or "grpc-status" in trailers.fields)
+        )
 
     @property
     def grpc_status(self) -> str | None:

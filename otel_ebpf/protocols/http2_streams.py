@@ -54,7 +54,7 @@ class Streams:
         unclear: header blocks whose direction nobody could tell.
     """
 
-    __slots__ = ("_doubtful", "_last", "_streams", "client", "given_up", "unclear")
+    __slots__ = ("_doubtful", "_last", "_streams", "_token", "client", "given_up", "unclear")
 
     def __init__(self) -> None:
         self.client = -1
@@ -63,6 +63,7 @@ class Streams:
         self._streams: dict[int, _Stream] = {}
         self._doubtful: dict[int, int] = {}
         self._last = 0
+        self._token: Any = None
 
     def _headers(
         self,
@@ -166,6 +167,7 @@ class Streams:
         direction = self.client if kind == REQUEST else 1 - self.client
         message = Message(kind, direction, ts, token, offset, head)
         message.end = end_ts
+        message.last_token = self._token
         message.stream = number
         message.truncated = fields.cut or fields.unknown > 0
         return message
@@ -183,13 +185,13 @@ class Streams:
         elif stream.response is not None:
             self._finish_response(number, stream.response, begin, out)
         elif stream.request is not None:
-            self._fail(number, stream, "response_lost", begin[2], begin[3], out)
+            self._fail(number, stream, "response_lost", begin[2], out)
 
     def _reset(self, number: int, code: int, begin: Begin, out: list[Message]) -> None:
         """RST_STREAM, from either side. Behind a whole response it finds no stream."""
         stream = self._streams.get(number)
         if stream is not None:
-            self._fail(number, stream, ERRORS.get(code, "unknown_error"), *begin[2:], out)
+            self._fail(number, stream, ERRORS.get(code, "unknown_error"), begin[2], out)
 
     def _go_away(self, direction: int, last: int, begin: Begin, out: list[Message]) -> None:
         """The peer takes no stream above ``last`` that the other side began."""
@@ -197,7 +199,7 @@ class Streams:
             return
         for number, stream in list(self._streams.items()):
             if number > last and stream.response is None:
-                self._fail(number, stream, "refused_stream", *begin[2:], out)
+                self._fail(number, stream, "refused_stream", begin[2], out)
 
     def _doubt(self, ts: int) -> None:
         """Frames were lost: any open stream may have ended among them."""
@@ -214,15 +216,13 @@ class Streams:
         for number, since in list(self._doubtful.items()):
             if since + LOST_WAIT > ts:
                 return
-            self._fail(number, self._streams[number], "response_lost", ts, None, out)
+            self._fail(number, self._streams[number], "response_lost", ts, out)
 
     def _end_all(self, error: str, ts: int, out: list[Message]) -> None:
         for number, stream in list(self._streams.items()):
-            self._fail(number, stream, error, ts, None, out)
+            self._fail(number, stream, error, ts, out)
 
-    def _fail(
-        self, number: int, stream: _Stream, error: str, ts: int, token: Any, out: list[Message]
-    ) -> None:
+    def _fail(self, number: int, stream: _Stream, error: str, ts: int, out: list[Message]) -> None:
         self._close_stream(number)
         message = stream.response or stream.request
         if message is None:
@@ -230,7 +230,7 @@ class Streams:
         message.error = error
         message.end = ts
         message.complete = True
-        _give(message, token, out)
+        self._give(message, out)
 
     def _open(self, number: int, out: list[Message]) -> _Stream:
         streams = self._streams
@@ -239,7 +239,7 @@ class Streams:
             self.given_up += 1
             kept = streams[oldest]
             message = kept.response or kept.request
-            self._fail(oldest, kept, "no_response", message.end if message else 0, None, out)
+            self._fail(oldest, kept, "no_response", message.end if message else 0, out)
         stream = streams[number] = _Stream()
         return stream
 
@@ -248,13 +248,12 @@ class Streams:
         if stream is not None and stream.doubt:
             self._doubtful.pop(number, None)
 
-    @staticmethod
-    def _finish_request(message: Message, begin: Begin, out: list[Message]) -> None:
+    def _finish_request(self, message: Message, begin: Begin, out: list[Message]) -> None:
         if message.complete:
             return
         message.complete = True
         message.end = begin[2]
-        _give(message, begin[3], out)
+        self._give(message, out)
 
     def _finish_response(
         self, number: int, message: Message, begin: Begin, out: list[Message]
@@ -262,11 +261,11 @@ class Streams:
         message.complete = True
         message.end = begin[2]
         self._close_stream(number)
-        _give(message, begin[3], out)
+        self._give(message, out)
 
-
-def _give(message: Message, token: Any, out: list[Message]) -> None:
-    """Once for each token: the same object may be there already."""
-    if message.last_token is not token or token is None:
-        message.last_token = token
-        out.append(message)
+    def _give(self, message: Message, out: list[Message]) -> None:
+        """Once for each segment: the same object may be there already."""
+        token = self._token
+        if message.last_token is not token or token is None:
+            message.last_token = token
+            out.append(message)

@@ -1,0 +1,95 @@
+"""Programs that speak HTTP/2 and gRPC without TLS: Go's net/http and grpc-go, Python's grpcio."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from tests.e2e.services import TESTS, Service
+from tests.gobuild import build_go
+
+PYTHON_GRPC = Path(__file__).resolve().parent / "target" / "grpc_echo.py"
+
+
+@functools.cache
+def go_program() -> Path:
+    return build_go(TESTS / "targets" / "go" / "h2app")
+
+
+def go_server(kind: str) -> Service:
+    """``http`` or ``grpc``."""
+    return Service(f"go {kind} server", [go_program(), "-serve", kind])
+
+
+def python_server() -> Service:
+    return Service("python grpc server", [sys.executable, str(PYTHON_GRPC), "serve"])
+
+
+class Caller:
+    """A client that makes the calls it is told to, on one connection.
+
+    Attributes:
+        pid: of the process itself.
+    """
+
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+        )
+        self.pid = self.process.pid
+        assert self._line().startswith("listening")
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"the client ended with {self.process.wait(10)}"
+        return line
+
+    def call(self, method: str, path: str, times: int = 1) -> list[str]:
+        """``times`` calls at once; returns what the client said of those that failed."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{method} {path} {times}\n")
+        said = []
+        while (line := self._line()) != "done\n":
+            said.append(line.strip())
+        return said
+
+    def stop(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def go_client(kind: str, address: str) -> Caller:
+    """``http`` or ``grpc``."""
+    return Caller([go_program(), "-call", kind, address])
+
+
+def python_client(address: str) -> Caller:
+    return Caller([sys.executable, PYTHON_GRPC, "call", address])
