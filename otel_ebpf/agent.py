@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -127,6 +127,8 @@ class Agent:
         self._names: LRUCache[int, str] = LRUCache(4096)
         self._brief: LRUCache[int, Process] = LRUCache(4096)
         self._lost_bursts = 0
+        self._chosen: Callable[[int], bool] | None = None
+        """Whether a process is traced, where that is settled by its number alone."""
         self._written_offset = 0
 
     def run(self) -> int:
@@ -164,6 +166,8 @@ class Agent:
             kernel.choose(config.pids)
         if launched is not None:
             kernel.choose([launched.pid])
+        if config.kernel.filter_processes and not config.kernel.ports and not config.globs:
+            self._chosen = kernel.chosen
         kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
         kernel.open_executions(self._on_exec)
         kernel.attach()
@@ -234,6 +238,8 @@ class Agent:
 
     def _on_exec(self, pid: int) -> None:
         """Another program now: read what there is to read before it may be gone."""
+        if self._chosen is not None and not self._chosen(pid):
+            return  # a busy host starts many that nobody asked for
         self._processes.exec(pid)
         self._processes.get(pid)
         self._targets.look(pid)

@@ -40,7 +40,7 @@ class Assembly:
     def finished(self, x: Live, now: int) -> None:
         """``x`` has ended: it leaves now or waits."""
         x.finished = True
-        blocker = self._resolve(x)
+        blocker = self._resolve(x) if x.settled or x.trace_id else x
         if blocker is None:
             self._leave(x)
             return
@@ -103,6 +103,10 @@ class Assembly:
     def _resolve(self, x: Live) -> Live | None:
         """Gives ``x`` its trace id, or returns the ancestor that must settle first."""
         if x.trace_id:
+            return None
+        parent = x.parent
+        if x.settled and parent is None:
+            x.trace_id = self._ids.trace()
             return None
         chain: list[Live] = []
         at: Live = x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.connection import Connection
@@ -136,10 +137,13 @@ class Correlator:
         self.parents.opened(x)
         key = x.key
         client = self._waiting.pop(key, None) if key else None
+        if client is not None:
+            client.unmatched = False
         if client is not None and client.kind != SERVER:
             self.parents.joined(x, client)
         elif key and local_peer:
             self._waiting[key] = x
+            x.unmatched = True
         else:
             self.parents.alone(x)
 
@@ -151,10 +155,13 @@ class Correlator:
             self.parents.written(x, record)
         if x.key:
             server = self._waiting.pop(x.key, None)
+            if server is not None:
+                server.unmatched = False
             if server is not None and server.kind == SERVER:
                 self.parents.joined(server, x)
             else:
                 self._waiting[x.key] = x
+                x.unmatched = True
 
     def answered(self, x: Live, record: Record) -> None:
         """Its response begins."""
@@ -170,7 +177,7 @@ class Correlator:
             self.parents.ended(x, self.now)
         elif x.pid in self.parents.anchors.processes:
             self.parents.anchors.finished(x)
-        if x.key and self._waiting.get(x.key) is x:
+        if x.unmatched:
             self._settling.append((self.now + SETTLE, x))
         if self.on_finished is not None:
             self.on_finished(x)
@@ -194,7 +201,7 @@ class Correlator:
         for x in out:
             if x.kind == SERVER:
                 self.parents.left(x, self.now)
-        return list(out)
+        return cast(list[Exchange], out)
 
     def _look_at(self, connection: Conversation) -> None:
         connection.watched = False
@@ -206,7 +213,7 @@ class Correlator:
             self.watch(connection)
 
     def _give_up_waiting(self, x: Live) -> None:
-        if x.key and self._waiting.get(x.key) is x:
+        if x.unmatched and self._waiting.get(x.key) is x:
             del self._waiting[x.key]
         if x.kind == SERVER:
             self.parents.alone(x)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Callable, Iterator
+
+_A_BLOCK = 512
+"""Ids taken from the system at once."""
 
 
 class Ids:
@@ -13,15 +18,23 @@ class Ids:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        source = random.SystemRandom() if seed is None else random.Random(seed)
-        # A generator seeded by the system: as unpredictable as trace ids must be, and
-        # without a system call for each.
-        self._bits = random.Random(source.getrandbits(256)).getrandbits
-
-    def span(self) -> bytes:
+        self.span: Callable[[], bytes]
         """8 bytes, not all zero."""
-        return (self._bits(64) or 1).to_bytes(8, "big")
-
-    def trace(self) -> bytes:
+        self.trace: Callable[[], bytes]
         """16 bytes, not all zero."""
-        return (self._bits(128) or 1).to_bytes(16, "big")
+        if seed is None:
+            self.span, self.trace = _from_system(8).__next__, _from_system(16).__next__
+        else:
+            bits = random.Random(random.Random(seed).getrandbits(256)).getrandbits
+            self.span = lambda: (bits(64) or 1).to_bytes(8, "big")
+            self.trace = lambda: (bits(128) or 1).to_bytes(16, "big")
+
+
+def _from_system(size: int) -> Iterator[bytes]:
+    none = bytes(size)
+    while True:
+        block = os.urandom(size * _A_BLOCK)
+        for at in range(0, len(block), size):
+            found = block[at : at + size]
+            if found != none:
+                yield found

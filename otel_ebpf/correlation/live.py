@@ -50,6 +50,7 @@ class Live(Exchange):
             to be confirmed.
         writer: goroutine that wrote the request.
         key: same-host key, see docs/correlation.md; 0: none.
+        unmatched: the other side's view of it is waited for, under that key.
         stream: of a connection that carries many, the number; 0 where it does not.
         left: it has been handed on.
         request_message, response_message: as the parser gave them, until it is finished;
@@ -75,6 +76,7 @@ class Live(Exchange):
         "settled",
         "stream",
         "uid",
+        "unmatched",
         "waiters",
         "writer",
     )
@@ -130,4 +132,5 @@ class Live(Exchange):
         self.candidate: tuple[int, int, int] | None = None
         self.writer = 0
         self.key = 0
+        self.unmatched = False
         self.stream = 0

@@ -23,8 +23,8 @@ class Endpoints:
     local_port: int
     peer_address: str
     peer_port: int
-    encoded: bytes | None = field(default=None, compare=False, repr=False)
-    """An encoder's own form of the peer, None until one has made it."""
+    memo: Any = field(default=None, compare=False, repr=False)
+    """For whoever encodes spans: what the latest of this connection had in common."""
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class Usual:
         owner = self._correlator
         connections = owner.connections
         unpack = SEGMENT.unpack_from
+        loops = owner.parents.anchors.processes
         requests = 0
         for ts, kind, data, at in places:
             if kind == DATA:
@@ -67,10 +68,8 @@ class Usual:
                                 c.next_seq[direction] = seq + length & 0xFFFFFFFF
                                 c.last_ts = end_ts
                                 x.response = answer
-                                if x.kind == CLIENT:
-                                    owner.parents.answered(x, record_at(data, at))
-                                elif x.pid in owner.parents.anchors.processes:
-                                    owner.parents.responded(x, record_at(data, at))
+                                if x.kind == CLIENT or x.pid in loops:
+                                    owner.answered(x, record_at(data, at))
                                 x.end = end_ts
                                 x.request_size = c.asked_length
                                 x.response_size = length

@@ -82,43 +82,46 @@ class Drafts:
         ):
             return None
         ends = exchange.endpoints
-        server = exchange.kind == SERVER
-        # The end that was asked, which is in what requests have in common.
-        port, address = (
-            (ends.local_port, ends.local_address) if server else (ends.peer_port, ends.peer_address)
-        )
-        key = (section, response.status, request.method, request.version, server, port, address)
-        try:
-            template = self._templates[key]
-        except KeyError:
-            template = self._learn(exchange)
-            if len(self._templates) >= _MAX_TEMPLATES:
-                self._templates.clear()
-            self._templates[key] = template
-        target: str = request.target
-        if not template or target[:1] != "/":
-            return None
-        name, base, after, origin, _, _ = template
-        builder, encoder = self._builder, self._encoder
-        if server:
-            path, mark, query = target.partition("?")
-            parts = [name, times(*builder.times(exchange)), base]
-            parts += encoder.text(semconv.URL_PATH, path[: self._limit])
-            if mark:
-                parts += encoder.text(semconv.URL_QUERY, self._redact(query)[: self._limit])
-            peer = ends.encoded
-            if peer is None:
-                peer = ends.encoded = self._peer(exchange)
-            parts += (peer, after)
+        status, method = response.status, request.method
+        # A connection's requests are mostly of one kind: one look spares a key and its hash.
+        memo = ends.memo
+        if (
+            memo is not None
+            and memo[0] is section
+            and memo[1] == status
+            and memo[2] == method
+            and memo[3] == request.version
+            and memo[4] == exchange.kind
+        ):
+            template, peer = memo[5], memo[6]
         else:
-            if "?" in target:
-                path, _, query = target.partition("?")
-                target = f"{path}?{self._redact(query)}"
-            full = origin + target
-            parts = [name, times(*builder.times(exchange)), base]
-            parts += encoder.text(semconv.URL_FULL, full[: self._limit])
-            parts.append(after)
-        return b"".join(parts), template
+            template = self._template(exchange)
+            peer = memo[6] if memo is not None else b""
+            if template is not None and not peer and not template.origin:
+                peer = self._peer(exchange)
+            ends.memo = (section, status, method, request.version, exchange.kind, template, peer)
+        target: str = request.target
+        if template is None or target[:1] != "/":
+            return None
+        encoder, limit = self._encoder, self._limit
+        path, mark, query = target.partition("?")
+        if mark:
+            query = self._redact(query)
+        varying: tuple[bytes, ...]
+        if template.origin:
+            full = f"{template.origin}{path}?{query}" if mark else template.origin + target
+            varying = encoder.text(semconv.URL_FULL, full[:limit])
+        elif mark:
+            varying = (
+                *encoder.text(semconv.URL_PATH, path[:limit]),
+                *encoder.text(semconv.URL_QUERY, query[:limit]),
+                peer,
+            )
+        else:
+            varying = (*encoder.text(semconv.URL_PATH, path[:limit]), peer)
+        moments = times(*self._builder.times(exchange))
+        body = b"".join((template.name, moments, template.base, *varying, template.after))
+        return body, template
 
     def complete(self, exchange: Exchange, draft: Draft) -> tuple[Any, bytes]:
         """The second step, when the trace is known: resource and encoded span."""
@@ -134,6 +137,26 @@ class Drafts:
         tail = template.tails[exchange.parent_remote]
         resource = self._builder.resource(exchange, template.status)
         return resource, entry(place + body + encoded_rule + tail)
+
+    def _template(self, exchange: Exchange) -> Template | None:
+        request, ends = exchange.request, exchange.endpoints
+        server = exchange.kind == SERVER
+        # The end that was asked, which is in what requests have in common.
+        place = (
+            (ends.local_port, ends.local_address) if server else (ends.peer_port, ends.peer_address)
+        )
+        key = (
+            *(request.section, exchange.response.status, request.method, request.version),  # type: ignore[union-attr]
+            *(server, ends.family, *place),
+        )
+        try:
+            return self._templates[key]
+        except KeyError:
+            template = self._learn(exchange)
+            if len(self._templates) >= _MAX_TEMPLATES:
+                self._templates.clear()
+            self._templates[key] = template
+            return template
 
     def _learn(self, exchange: Exchange) -> Template | None:
         """A template from the builder's description of this exchange, as if it had asked

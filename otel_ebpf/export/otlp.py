@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import itemgetter
 from typing import Any, Protocol
 
 from otel_ebpf import __version__
@@ -30,6 +31,7 @@ USER_AGENT = f"otel-ebpf/{__version__}"
 
 # A Collector refuses gRPC messages above 4 MiB unless told otherwise.
 _MAX_REQUEST = 3_500_000
+_ENCODED = itemgetter(1)
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 _LONGEST_ASKED_PAUSE = 60.0
@@ -167,16 +169,23 @@ class OtlpExporter(Counters):
 
     def _request(self, items: Sequence[Item]) -> bytes:
         groups: dict[int, tuple[Any, list[bytes]]] = {}
+        latest: Any = None
+        spans: list[bytes] = []
         for resource, encoded in items:
-            group = groups.get(id(resource))
-            if group is None:
-                group = groups[id(resource)] = (resource, [])
-            group[1].append(encoded)
+            # Spans of one process come together, mostly.
+            if resource is not latest:
+                latest = resource
+                _, spans = groups.setdefault(id(resource), (resource, []))
+            spans.append(encoded)
         encode = self.encoder.resource_spans
         return b"".join(encode(resource, spans) for resource, spans in groups.values())
 
 
 def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    if sum(map(len, map(_ENCODED, items))) <= _MAX_REQUEST:
+        if items:
+            yield items
+        return
     begin = size = 0
     for index, (_, encoded) in enumerate(items):
         if size and size + len(encoded) > _MAX_REQUEST:

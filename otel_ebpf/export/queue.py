@@ -8,12 +8,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from otel_ebpf.errors import UsageError
 from otel_ebpf.export.base import Exporter, PreparingExporter, TickingExporter
 from otel_ebpf.spans.model import Span
 
+_ENCODED = itemgetter(1)
 _log = logging.getLogger("otel_ebpf.export")
 
 
@@ -250,6 +252,6 @@ class ExportQueue:
             _log.warning("exporter %s: %s", type(error).__name__, error)
         with self._room:
             if self._preparing is not None:
-                self._done_bytes += sum(len(item[1]) for item in batch)
+                self._done_bytes += sum(map(len, map(_ENCODED, batch)))
             self._done += count
             self._room.notify_all()

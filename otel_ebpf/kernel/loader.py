@@ -309,6 +309,14 @@ class Kernel:
         for pid in pids:
             targets[pid] = 1
 
+    def chosen(self, pid: int) -> bool:
+        """Whether the process is among those: added, or a child of one."""
+        try:
+            self._tables["target_map"][pid]
+        except KeyError:
+            return False
+        return True
+
     def set_process(
         self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
     ) -> None:
