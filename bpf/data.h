@@ -278,7 +278,7 @@ INLINE s64 copy_payload(struct op_t *op, char *to)
 	if (want == 0)
 		return 0;
 	if (!op->iovcnt) {
-		if (read_user(to, want, op->buf))
+		if (read_user_most(to, want, CAPTURE_MAX, op->buf))
 			return -1;
 		return want;
 	}
@@ -296,7 +296,7 @@ INLINE s64 copy_payload(struct op_t *op, char *to)
 		n = iov.len < left ? iov.len : left;
 		if (n > CAPTURE_MAX)
 			break;
-		if (read_user(to + ((want - left) & (CAPTURE_MAX - 1)), n, iov.base))
+		if (read_user_most(to + ((want - left) & (CAPTURE_MAX - 1)), n, CAPTURE_MAX, iov.base))
 			return -1;
 		op->capture = left - n;
 	}
@@ -317,12 +317,10 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 	if (want > CAPTURE_MAX || want < INFER_BYTES)
 		return false;
 	struct __socket_data_buffer *b = burst_reserve(ctx, op->rec.end_ts, &at);
-	FORGET_BOUNDS(want);
-	want &= 2 * CAPTURE_MAX - 1;
 	if (!b || at > BURST_DATA - RECORD_ROOM)
 		return false;
 	char *to = b->data + at + sizeof(struct __socket_data);
-	if (read_user(to, want, op->buf))
+	if (read_user_most(to, want, CAPTURE_MAX, op->buf))
 		return false;
 	__builtin_memset(op->head + INFER_BYTES, 0, sizeof(op->head) - INFER_BYTES);
 	__builtin_memcpy(op->head, to, INFER_BYTES);

@@ -230,7 +230,7 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		if (n > HTTP2_ROOM - w->out)
 			n = HTTP2_ROOM - w->out;
 		char *piece = to + (w->out & (CAPTURE_MAX - 1));
-		if (n == 0 || n > CAPTURE_MAX || read_user(piece, n, w->at))
+		if (n == 0 || read_user_most(piece, n, CAPTURE_MAX, w->at))
 			goto lost;
 		if (w->block && n > 5) {
 			if (st->role == ROLE_UNKNOWN)

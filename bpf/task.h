@@ -18,6 +18,13 @@ INLINE long read_user(void *to, u32 size, u64 from)
 	return bpf_probe_read_user(to, size, (void *)from);
 }
 
+/* A number of bytes that is known only as the program runs, at most `most`. */
+INLINE long read_user_most(void *to, u64 size, u32 most, u64 from)
+{
+	FORGET_BOUNDS(size);
+	return size > most ? -1 : bpf_probe_read_user(to, size, (void *)from);
+}
+
 #define READ_KERNEL(dst, base, offset) read_kernel(&(dst), sizeof(dst), (base) + (offset))
 #define READ_USER(dst, base, offset) read_user(&(dst), sizeof(dst), (base) + (offset))
 

@@ -539,7 +539,7 @@ int kp_output(struct pt_regs *regs)
 	u64 want = s->op.capture;
 	if (want > CAPTURE_MAX)
 		want = CAPTURE_MAX;
-	if (want && read_user(b->payload, want, s->op.buf)) {
+	if (want && read_user_most(b->payload, want, CAPTURE_MAX, s->op.buf)) {
 		count_safely(STAT_READ_FAULT);
 		want = 0;
 	}

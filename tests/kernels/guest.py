@@ -11,14 +11,21 @@ import threading
 import time
 import traceback
 
+from otel_ebpf.errors import KernelError
 from otel_ebpf.events.decode import Decoder, Record
 from otel_ebpf.events.layout import DATA, REQUEST, RESPONSE
+from otel_ebpf.kernel import sysbpf
 from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.loader import Kernel
+from otel_ebpf.kernel.obtain import Materials
+from otel_ebpf.kernel.programs import Programs
+from otel_ebpf.kernel.tables import create
 
 ASKED = b"GET /answer HTTP/1.1\r\nHost: guest\r\n\r\n"
 ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n42"
 COUNT = 20
+UPROBES = ("go_", "kp_", "tls_", "py_")
+TRACEPOINTS = (sysbpf.TRACEPOINT, sysbpf.RAW_TRACEPOINT)
 
 
 def exchanges(port_of: socket.socket) -> None:
@@ -80,8 +87,36 @@ def attempt(receives: str, reads: str) -> str:
     return f"{how}+{'direct' if config.task_cflags(kernel.offsets) else 'calls'} in {ready:.1f} s"
 
 
+def refused() -> list[str]:
+    """Programs that this kernel does not take, each with the verifier's last words."""
+    compiled = Materials(KernelConfig()).finish()[1]
+    tables = {definition.name: create(definition) for definition in compiled.maps}
+    programs = Programs(compiled, tables)
+    found = []
+    for function in compiled.functions:
+        # Uprobe programs take registers; the others the arguments of tracepoints.
+        kinds = (sysbpf.KPROBE,) if function.name.startswith(UPROBES) else TRACEPOINTS
+        errors = []
+        for kind in kinds:
+            try:
+                programs.load(function.name, kind)
+                break
+            except KernelError as error:
+                errors.append(str(error))
+        else:
+            found += errors[:1]
+    programs.close()
+    for table in tables.values():
+        table.close()
+    return found
+
+
 def main() -> None:
     try:
+        problems = refused()
+        if problems:
+            print("\n".join(problems), flush=True)
+            raise SystemExit(f"{len(problems)} programs are refused")
         said = [attempt("auto", "auto"), attempt("entries", "calls")]
         print(f"otel-ebpf-guest: good, {'; '.join(said)}", flush=True)
     except BaseException:
