@@ -131,7 +131,8 @@ INLINE void begin_message(struct op_t *op, struct socket_state_t *st, u8 begins)
 	if (begins == BEGINS_REQUEST && conf) {
 		st->uid = conf->uid++;
 		st->is_request = 1;
-		if (r->direction == EGRESS)
+		/* Who asks over a pool's connection is known when the response comes. */
+		if (r->direction == EGRESS && !st->go_pool)
 			find_parent(op);
 	} else if (begins == BEGINS_RESPONSE) {
 		st->is_request = 0;
@@ -501,7 +502,7 @@ INLINE int run_go(void *ctx)
 			if (gc->kind == GO_CONN_SERVER && !st->context)
 				go_bind_server(op, st, pi, gc->receiver);
 			if (gc->kind == GO_CONN_CLIENT && r->begins != BEGINS_REQUEST)
-				go_find_caller(ctx, op, pi, gc->receiver);
+				go_find_caller(ctx, op, st, pi, gc->receiver);
 		}
 	} else if (pi && st && r->begins == BEGINS_REQUEST && op->births) {
 		pi->births += 1;

@@ -24,24 +24,44 @@ INLINE struct go_scan_t *go_scan(void)
 	return go_scan_buf.lookup(&zero);
 }
 
+/* The interface type of an itab. Programs have few itabs of contexts, and reading costs more
+ * than remembering. */
+INLINE u64 go_inter(u32 tgid, u64 itab)
+{
+	struct go_scan_t *s = go_scan();
+	u64 inter = 0;
+
+	if (!s)
+		return 0;
+	struct go_itab_t *known = &s->itabs[(itab >> 5) & (GO_ITABS - 1)];
+	if (known->itab == itab && known->tgid == tgid)
+		return known->inter;
+	READ_USER(inter, itab, 0);
+	if (inter) {
+		known->itab = itab;
+		known->inter = inter;
+		known->tgid = tgid;
+	}
+	return inter;
+}
+
 /* A walk begins at this interface, or at the one that is kept at `at`. */
-INLINE void go_walk_of(struct go_walk_t *w, u64 itab, u64 context)
+INLINE void go_walk_of(struct go_walk_t *w, u32 tgid, u64 itab, u64 context)
 {
 	w->itab = itab;
 	w->context = context;
 	w->before = 0;
-	w->inter = 0;
 	w->kind = 0;
 	w->depth = 0;
-	READ_USER(w->inter, itab, 0);
+	w->inter = go_inter(tgid, itab);
 }
 
-INLINE void go_walk_from(struct go_walk_t *w, u64 at)
+INLINE void go_walk_from(struct go_walk_t *w, u32 tgid, u64 at)
 {
 	u64 words[2] = {};
 
 	read_user(words, sizeof(words), at);
-	go_walk_of(w, words[0], words[1]);
+	go_walk_of(w, tgid, words[0], words[1]);
 }
 
 /* The request in flight on an HTTP/1 server connection whose context ends the chain. */
@@ -177,7 +197,7 @@ INLINE bool go_walk_step(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, 
 			return true;
 	}
 	/* A type of the program's own may keep something else there. */
-	READ_USER(inter, w->words[0], 0);
+	inter = go_inter(tgid, w->words[0]);
 	if (!inter || inter != w->inter)
 		return true;
 	w->before = w->context;

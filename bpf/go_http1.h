@@ -7,6 +7,10 @@
 #include "go_lineage.h"
 #include "go_stack.h"
 
+#define GO_HCHAN 80 /* runtime.hchan up to its queue of receivers, and more */
+#define GO_ENTRY 32 /* net/http.requestAndChan */
+#define GO_G 184    /* runtime.g from its number to the function it was started with */
+
 /* First read on a server connection: its cancelCtx names it from now on. */
 INLINE void go_bind_server(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi,
 			   u64 conn)
@@ -38,7 +42,7 @@ INLINE void go_find_work(void *ctx, struct op_t *op, struct proc_info_t *pi)
 
 	if (!work || !s)
 		return;
-	go_walk_of(&s->walk, work->itab, work->context);
+	go_walk_of(&s->walk, r->tgid, work->itab, work->context);
 	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
 	if (s->walk.kind && !op->looked) {
 		op->looked = 1;
@@ -48,60 +52,70 @@ INLINE void go_find_work(void *ctx, struct op_t *op, struct proc_info_t *pi)
 		r->flags |= FLAG_CONTEXT;
 }
 
+/* A word of what s->block holds of an object, at this offset in it. */
+INLINE u64 go_part(struct go_scan_t *s, s32 offset)
+{
+	return s->block[(offset >> 3) & 31];
+}
+
 /* A response arrives on a client connection's read loop: the caller still waits, and
- * the queue's one slot holds its request. */
-INLINE void go_find_caller(void *ctx, struct op_t *op, struct proc_info_t *pi, u64 pc)
+ * the queue's one slot holds its request. Objects are read whole, for every read costs. */
+INLINE void go_find_caller(void *ctx, struct op_t *op, struct socket_state_t *st,
+			   struct proc_info_t *pi, u64 pc)
 {
 	struct __socket_data *r = &op->rec;
-	u64 queue = 0, queued = 0, slots = 0, at = 0, entry, channel = 0, waiter = 0;
-	u64 g = 0, goid = 0, parent_goid = 0, request = 0, context = 0;
-	u16 size = 0;
+	struct go_scan_t *s = go_scan();
+	u64 queue = 0, slots, entry, channel, waiter = 0, g = 0, goid, parent_goid, context;
 	u8 rule = RULE_NONE, responded = 0;
 
-	if (!go_conn_is(pi, pc + pi->pc_conn, (s32)r->fd))
+	if (!s)
 		return;
+	if (st->go_pool != pc) {
+		if (!go_conn_is(pi, pc + pi->pc_conn, (s32)r->fd))
+			return;
+		st->go_pool = pc;
+	}
 	r->flags |= FLAG_GO_POOLED;
 	READ_USER(queue, pc, pi->pc_reqch);
-	READ_USER(queued, queue, pi->hchan_qcount);
-	if (queued != 1) {
+	if (read_user(s->block, GO_HCHAN, queue) || go_part(s, pi->hchan_qcount) != 1) {
 		count(STAT_GO_NOT_PARKED);
 		return;
 	}
-	READ_USER(slots, queue, pi->hchan_buf);
-	READ_USER(size, queue, pi->hchan_elemsize);
-	READ_USER(at, queue, pi->hchan_recvx);
-	entry = slots + at * size;
-	if (pi->rc_treq >= 0) {
-		READ_USER(request, entry, pi->rc_treq);
-		context = request + pi->treq_ctx;
-	} else {
-		READ_USER(request, entry, pi->rc_req);
-		context = request + pi->request_ctx;
-	}
-	struct go_scan_t *s = go_scan();
-	if (s) {
-		go_walk_from(&s->walk, context);
-		r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
-		if (s->walk.kind && !op->looked) {
-			op->looked = 1;
-			go_look(ctx, op, s, PROG_GO);
-		}
+	slots = go_part(s, pi->hchan_buf);
+	entry = slots + go_part(s, pi->hchan_recvx) * (u16)go_part(s, pi->hchan_elemsize);
+	if (read_user(s->block, GO_ENTRY, entry))
+		return;
+	channel = go_part(s, pi->rc_ch);
+	context = pi->rc_treq >= 0 ? go_part(s, pi->rc_treq) + pi->treq_ctx
+				   : go_part(s, pi->rc_req) + pi->request_ctx;
+	go_walk_from(&s->walk, r->tgid, context);
+	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
+	if (s->walk.kind && !op->looked) {
+		op->looked = 1;
+		go_look(ctx, op, s, PROG_GO);
 	}
 	if (r->context_uid)
 		r->flags |= FLAG_CONTEXT;
-	READ_USER(channel, entry, pi->rc_ch);
 	READ_USER(waiter, channel, pi->hchan_recvq);
 	if (!waiter) {
 		count(STAT_GO_NOT_PARKED);
 		return;
 	}
 	READ_USER(g, waiter, pi->sudog_g);
-	READ_USER(goid, g, pi->g_goid);
+	if (read_user(s->block, GO_G, g + pi->g_goid))
+		return;
+	goid = s->block[0];
 	if (!goid)
 		return;
-	parent_goid = go_parent(pi, r->tgid, g, goid);
+	s32 parent_at = pi->g_parent_goid - pi->g_goid, site_at = pi->g_startpc - pi->g_goid;
+	if (!pi->newproc && pi->identity != GO_BY_UPROBE && parent_at > 0 && parent_at < GO_G)
+		parent_goid = go_part(s, parent_at);
+	else
+		parent_goid = go_parent(pi, r->tgid, g, goid);
 	r->caller_goid = goid;
-	if (pi->g_startpc >= 0)
+	if (pi->g_startpc >= 0 && site_at > 0 && site_at < GO_G)
+		r->caller_site = go_part(s, site_at);
+	else if (pi->g_startpc >= 0)
 		READ_USER(r->caller_site, g, pi->g_startpc);
 	r->caller_uid = carried_in_line(r->tgid, goid, parent_goid, &rule, &responded, &op->kin);
 	if (r->caller_uid) {

@@ -177,7 +177,7 @@ INLINE int run_go_asked(void *ctx)
 				s->done = n + 1;
 				continue;
 			}
-			go_walk_from(&s->walk, base + ctx_at);
+			go_walk_from(&s->walk, op->rec.tgid, base + ctx_at);
 			s->walking = 1;
 			op->looked = 0;
 		}

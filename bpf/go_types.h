@@ -136,6 +136,14 @@ struct go_walk_t {
 	u32 depth;
 };
 
+/* An itab that was looked at, and the interface that it is of. */
+struct go_itab_t {
+	u64 itab;
+	u64 inter;
+	u64 tgid;
+};
+
+#define GO_ITABS 16 /* a power of two */
 #define GO_FRESH 128 /* a power of two */
 
 /* Scratch of the programs that look at streams. Tracepoint programs only. */
@@ -158,6 +166,8 @@ struct go_scan_t {
 	u32 server_top;
 	u32 more;
 	u32 pad;
+	struct go_itab_t itabs[GO_ITABS];
+	u64 block[32]; /* what one read brought of an object */
 	struct go_found_t list[GO_FOUND];
 	u64 fresh[2 * GO_FRESH]; /* new streams of a server, and room for a group */
 };

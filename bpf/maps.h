@@ -67,6 +67,7 @@ BPF_HASH(python_info_map, u32, struct python_info_t, 4096);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
+BPF_PERCPU_ARRAY(socket_buf, struct socket_state_t, 1);
 BPF_TABLE("lru_hash", u64, struct http2_conn_t, http2_conn_map, 16384);
 BPF_PERCPU_ARRAY(http2_buf, struct http2_walk_t, 1);
 BPF_PERCPU_ARRAY(go_scan_buf, struct go_scan_t, 1);

@@ -156,33 +156,36 @@ INLINE struct socket_state_t *socket_create(struct member_fields_offset *o, u64 
 					    u64 now)
 {
 	struct trace_conf_t *conf = config();
-	struct socket_state_t st = {};
+	int zero = 0;
+	/* Too large for the stack. Only tracepoint programs make sockets known. */
+	struct socket_state_t *st = socket_buf.lookup(&zero);
 	struct self_conn_t mine = {};
 
-	if (!conf)
+	if (!conf || !st)
 		return 0;
-	st.family = sock_family(o, sk);
-	if (st.family == FAMILY_NONE)
+	__builtin_memset(st, 0, sizeof(*st));
+	st->family = sock_family(o, sk);
+	if (st->family == FAMILY_NONE)
 		return 0;
-	st.direction = 0xff;
-	st.ts = now;
-	st.socket_id = conf->socket_id++;
+	st->direction = 0xff;
+	st->ts = now;
+	st->socket_id = conf->socket_id++;
 	u8 state;
-	sock_identity(o, sk, st.family, &st.identity_a, &st.identity_b, &state);
-	sock_addresses(o, sk, &st);
-	if (st.family != FAMILY_UNIX) {
-		self_conn_addr(&mine, st.family, st.peer_addr);
-		mine.port = st.peer_port;
+	sock_identity(o, sk, st->family, &st->identity_a, &st->identity_b, &state);
+	sock_addresses(o, sk, st);
+	if (st->family != FAMILY_UNIX) {
+		self_conn_addr(&mine, st->family, st->peer_addr);
+		mine.port = st->peer_port;
 		if (self_conn_map.lookup(&mine))
-			st.ignore = 1;
+			st->ignore = 1;
 	}
-	if (!st.ignore && socket_refused(conf, &st, tgid)) {
-		st.ignore = 1;
+	if (!st->ignore && socket_refused(conf, st, tgid)) {
+		st->ignore = 1;
 		count(STAT_PORT_REFUSED);
 	}
-	if (st.family != FAMILY_UNIX)
-		st.netns = current_netns(o);
-	if (socket_state_map.update(&sk, &st)) {
+	if (st->family != FAMILY_UNIX)
+		st->netns = current_netns(o);
+	if (socket_state_map.update(&sk, st)) {
 		count(STAT_SOCKET_MAP_FULL);
 		return 0;
 	}

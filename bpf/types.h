@@ -201,6 +201,7 @@ struct socket_state_t {
 	u64 go_told;   /* low half: streams up to this one were told of; high half: a bit for
 			* each of the next 32 that was */
 	u64 before[2]; /* those bytes */
+	u64 go_pool; /* net/http.persistConn over it, once that is proved */
 	struct sent_t sent;
 	u16 local_port;
 	u16 peer_port;
