@@ -88,6 +88,10 @@ class KernelSide(UprobeSide, Protocol):
 
     def choose(self, pids: Sequence[int]) -> None: ...
 
+    def forget(self, pid: int) -> None: ...
+
+    def traces(self, pid: int) -> bool: ...
+
 
 def process_members(
     go: GoBinary, load_bias: int, way: int | None = TLS, births: bool = False
@@ -271,7 +275,15 @@ class Targets:
 
     def _tick(self, _: int) -> None:
         assert self._uprobes is not None
-        self._uprobes.tick(time.monotonic(), lambda pid: self._proc.stat(pid) is not None)
+        self._uprobes.tick(time.monotonic(), lambda pid: self._alive(pid, None))
+
+    def _alive(self, pid: int, start_ticks: int | None) -> bool:
+        """Whether it still runs; one on its way out has ended, and so has one whose number is
+        used again."""
+        status = self._proc.stat(pid)
+        if status is None or status.exiting:
+            return False
+        return start_ticks is None or status.start_ticks == start_ticks
 
     def _guard(self, act: Callable[[int], None], pid: int) -> None:
         try:
@@ -281,12 +293,18 @@ class Targets:
             _log.warning("process %d is traced without its details: %s", pid, error)
 
     def _look(self, pid: int) -> None:
-        self._ended(pid)
+        self._forget(pid)
         image = classify(pid, self._proc)
         if image is not None:
             self._apply(image)
 
     def _ended(self, pid: int) -> None:
+        image = self._images.get(pid)
+        # Its number may be in use again before its end is told.
+        if image is None or not self._alive(pid, image.start_ticks):
+            self._forget(pid)
+
+    def _forget(self, pid: int) -> None:
         assert self._uprobes is not None
         self._images.pop(pid, None)
         self._uprobes.ended(pid, time.monotonic())
@@ -337,6 +355,10 @@ class Targets:
             self._apply_go(self._kernel, image, image.go)
         elif self._runtimes is not None:
             self._runtimes.runs(image, time.monotonic())
+        # The kernel half forgets a process at its end, which may have come before it was told.
+        if not self._alive(image.pid, image.start_ticks):
+            self._kernel.forget(image.pid)
+            self._forget(image.pid)
         self.found.append((image.pid, image.language))
 
     def _chosen(self, exe: str) -> bool:
@@ -358,7 +380,8 @@ class Targets:
             if members["g_goid"] < 0:
                 self.go_without_identity += 1
         self._images[image.pid] = image
-        if members["g_goid"] >= 0:
+        # A program that nobody chose is left as it is.
+        if members["g_goid"] >= 0 and kernel.traces(image.pid):
             probes = _http1_probes(members) + stream_probes(members)
             places = [(go.symbols[n], program) for n, program in probes if n in go.symbols]
             if plan is not None:

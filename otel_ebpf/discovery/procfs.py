@@ -19,13 +19,17 @@ MAX_SMALL = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class ProcStat:
-    """Parts of /proc/PID/stat: command name, state letter, parent, start in clock ticks."""
+    """Parts of /proc/PID/stat: command name, state letter, parent, start in clock ticks.
+
+    ``exiting``: the first thread is on its way out, or a zombie already.
+    """
 
     comm: str
     state: str
     ppid: int
     start_ticks: int
     kernel_thread: bool
+    exiting: bool
 
 
 class ProcFs:
@@ -71,8 +75,15 @@ class ProcFs:
         except ValueError:
             return None
         comm = raw[left + 1 : right].decode("utf-8", "replace")
-        pf_kthread = 0x00200000
-        return ProcStat(comm, fields[0].decode("latin-1"), ppid, start, bool(flags & pf_kthread))
+        pf_exiting, pf_kthread = 0x00000004, 0x00200000
+        return ProcStat(
+            comm,
+            fields[0].decode("latin-1"),
+            ppid,
+            start,
+            bool(flags & pf_kthread),
+            bool(flags & pf_exiting),
+        )
 
     def cmdline(self, pid: int) -> list[str]:
         """The arguments, cut at 64 KiB; [] for kernel threads, zombies and the gone."""

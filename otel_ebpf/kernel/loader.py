@@ -317,6 +317,16 @@ class Kernel:
             return False
         return True
 
+    def traces(self, pid: int) -> bool:
+        """Whether a process may be traced: none was chosen, this one was, or ports choose."""
+        return not self.config.filter_processes or bool(self.config.ports) or self.chosen(pid)
+
+    def forget(self, pid: int) -> None:
+        """Takes back what ``choose`` and ``set_process`` said of a process that has ended."""
+        for name in ("target_map", "proc_info_map", "python_info_map"):
+            with contextlib.suppress(KeyError):
+                del self._tables[name][pid]
+
     def set_process(
         self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
     ) -> None:

@@ -5,6 +5,8 @@
 //	/call?id=X&mode=M&n=N       N calls of -next's /leaf, each with X-Truth-Parent: X
 //	/pid                        its process id
 //
+// With -once it makes one call and ends.
+//
 // Modes: seq, ctx (seq with the request's context), par, asks (the same), parctx, chain2, chain3, chain5
 // (goroutines that start goroutines), pool (a worker pool, with the request's context).
 //
@@ -131,10 +133,18 @@ func main() {
 	flag.StringVar(&next, "next", "", "base URL that /call calls")
 	version := flag.String("tls", "", "serve HTTPS: 1.2 or 1.3, the newest version to speak")
 	h2 := flag.Bool("h2", false, "HTTP/2 over TLS, served and called")
+	once := flag.Bool("once", false, "make one call and end")
 	flag.Parse()
 	transport := client.Transport.(*http.Transport)
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 	transport.ForceAttemptHTTP2 = *h2
+	if *once {
+		if err := call(context.Background(), "once", 0); err != nil {
+			fmt.Fprintln(os.Stderr, "truth:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	for i := 0; i < 4; i++ {
 		go func() {
 			for job := range jobs {
