@@ -43,6 +43,7 @@ class Conversation:
         ended: no more bytes will come.
         keys: by direction of a request, what its same-host key begins with.
         turn: see :mod:`.usual`, which only takes connections that are ``one_by_one``.
+        upgraded: it spoke another protocol before this one.
         watched: it is in the correlator's list of connections with an open end.
     """
 
@@ -60,6 +61,7 @@ class Conversation:
         "protocol",
         "secure",
         "socket_id",
+        "upgraded",
         "watched",
     )
 
@@ -81,6 +83,7 @@ class Conversation:
         self.ended = False
         self.last_ts = record.ts
         self.watched = False
+        self.upgraded = False
 
     def speak(self, descriptor: Descriptor) -> None:
         """The kernel has recognised the protocol."""

@@ -228,9 +228,10 @@ class Correlator:
             connection.end(record.ts, None, self)
         if connection.parser is not None or descriptor.multiplexed:
             made: type[Conversation] = StreamConnection if descriptor.multiplexed else Connection
-            opener = connection.opener
-            connection = self.connections[record.socket_id] = made(record)
-            connection.opener = opener
+            before, connection = connection, made(record)
+            self.connections[record.socket_id] = connection
+            connection.opener = before.opener
+            connection.upgraded = before.parser is not None
         connection.speak(descriptor)
         return connection
 

@@ -72,6 +72,9 @@ class StreamConnection(Conversation):
         lost = bool(told >> 16 & _LOST)
         if told >> 16 & _BEGINS:
             parser.begin(direction)
+            if self.upgraded:
+                # The server may have answered already, in frames that were not seen.
+                parser.gap(1 - direction, record.ts)
         serial = told >> 32
         if serial != self._serials[direction]:
             owner.counts["gaps"] += 1
