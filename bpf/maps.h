@@ -41,6 +41,8 @@ BPF_HASH(proc_info_map, u32, struct proc_info_t, 4096);
 BPF_HASH(socket_state_map, u64, struct socket_state_t, MAX_SOCKETS);
 /* Processes chosen by --pid, --exe or --port, when a choice was made. */
 BPF_HASH(target_map, u32, u32, 16384);
+/* Processes whose end was told, until their number is given away again. */
+BPF_TABLE("lru_hash", u32, u32, ended_map, 8192);
 /* The agent's own connections, so that the other side of them is left alone. */
 BPF_TABLE("lru_hash", struct self_conn_t, u32, self_conn_map, 1024);
 /* Go: receivers of connection loops, by goroutine; contexts of server connections. */

@@ -72,6 +72,7 @@ int on_fork(struct raw_args *c)
 	READ_KERNEL(pid, child, o->task_pid);
 	if (tgid != pid || !tgid)
 		return 0; /* a thread */
+	ended_map.delete(&tgid); /* whoever had this number before */
 	struct trace_conf_t *conf = config();
 	if (!conf || parent == conf->self_tgid)
 		return 0;
@@ -118,7 +119,7 @@ int on_exit(void *c)
 	u64 unit = id, task = bpf_get_current_task(), signal = 0;
 	struct member_fields_offset *o = offsets();
 	struct op_t *op = operation();
-	u32 live = 0;
+	u32 live = 0, tgid = id >> 32, one = 1;
 
 	/* Killed inside a call, its arguments would stay. */
 	forget_send(id);
@@ -133,7 +134,8 @@ int on_exit(void *c)
 	/* The main thread may end long before its process does. */
 	READ_KERNEL(signal, task, o->task_signal);
 	READ_KERNEL(live, signal, o->signal_live);
-	if (!live)
+	/* Threads that end together may all find that none is left: the first one tells. */
+	if (!live && ended_map.insert(&tgid, &one) == 0)
 		sweep(c, op, RECORD_EXIT);
 	return 0;
 }

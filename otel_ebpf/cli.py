@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--output", choices=OUTPUTS, default="auto", help="where spans go")
     doctor = commands.add_parser("doctor", help="what this host can do, and what mends it")
     doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument(
+        "--programs", action="store_true", help="load each BPF program here, and list them"
+    )
     return parser
 
 
@@ -144,7 +147,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "doctor":
         from otel_ebpf.doctor import run_doctor
 
-        return run_doctor(sys.stdout, as_json=arguments.json)
+        return run_doctor(sys.stdout, as_json=arguments.json, programs=arguments.programs)
     if arguments.command == "replay":
         from otel_ebpf.replaying import replay
 

@@ -3,7 +3,8 @@
 The only module that uses BCC. It runs as a child, for the compiler's libraries take
 60 MB of memory that cannot be given back while they are loaded; nothing of the agent's
 imports it. Input: a JSON object with ``text`` and ``cflags``. Output: a JSON line, empty
-or an error's fields, and then the bytes of a :class:`Compiled`.
+or an error's fields, and then the bytes of a :class:`Compiled`. Without a text the output
+is BCC's version.
 """
 
 from __future__ import annotations
@@ -136,7 +137,11 @@ def main() -> None:
     os.dup2(2, 1)
     request = json.load(sys.stdin)
     try:
-        result = b"{}\n" + compile_text(request["text"], request["cflags"]).encode()
+        if "text" in request:
+            made = compile_text(request["text"], request["cflags"]).encode()
+        else:
+            made = str(getattr(import_bcc(), "__version__", "of unknown version")).encode()
+        result = b"{}\n" + made
     except KernelError as error:
         fields = {"what": error.what, "where": error.where, "mend": error.mend}
         result = json.dumps(fields).encode() + b"\n"

@@ -30,26 +30,18 @@ _SAID = 2000
 _MEND = "reinstall otel-ebpf; if it stays, report it with `otel-ebpf doctor`"
 
 
-class Compilation:
-    """A compilation that goes on in a child process. ``result`` waits for it.
+class _Child:
+    """A request that a child process serves. ``answer`` waits for it.
 
     Request, answer and complaints are files in memory: the child never waits for a reader.
-
-    Args:
-        text: one flattened source.
-        cflags: the compiler's flags.
-        env: the child's environment; BCC_KERNEL_SOURCE names the headers.
-
-    Raises:
-        KernelError: the child cannot be started.
     """
 
-    def __init__(self, text: str, cflags: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, asked: Mapping[str, Any], env: Mapping[str, str]) -> None:
         path = [entry or os.getcwd() for entry in sys.path]
         path += [str(_PACKAGE)] if str(_PACKAGE) not in path else []
         self._files = [_in_memory("request"), _in_memory("answer"), _in_memory("complaints")]
         request, answer, complaints = self._files
-        request.write(json.dumps({"text": text, "cflags": list(cflags)}).encode())
+        request.write(json.dumps(asked).encode())
         request.seek(0)
         try:
             self._child: subprocess.Popen[bytes] = subprocess.Popen(
@@ -67,11 +59,11 @@ class Compilation:
                 mend=_MEND,
             ) from None
 
-    def result(self) -> Compiled:
+    def answer(self) -> bytes:
         """What it made. May be asked once.
 
         Raises:
-            KernelError: BCC is missing, or refused the sources; with what it said.
+            KernelError: what the child raised, with what else it said; or its own end.
         """
         try:
             status = self._wait()
@@ -79,12 +71,12 @@ class Compilation:
             answer.seek(0)
             complaints.seek(0)
             said = complaints.read().decode(errors="replace").strip()[-_SAID:]
-            return _result(status, answer.read(), said)
+            return _answer(status, answer.read(), said)
         finally:
             self.close()
 
     def cancel(self) -> None:
-        """Ends the child; ``result``, in another thread, then raises."""
+        """Ends the child; who waits for the answer, in another thread, gets an error."""
         self._child.kill()
 
     def close(self) -> None:
@@ -110,7 +102,40 @@ class Compilation:
             file.close()
 
 
-def _result(status: int, answer: bytes, said: str) -> Compiled:
+class Compilation(_Child):
+    """A compilation that goes on in a child process.
+
+    Args:
+        text: one flattened source.
+        cflags: the compiler's flags.
+        env: the child's environment; BCC_KERNEL_SOURCE names the headers.
+
+    Raises:
+        KernelError: the child cannot be started.
+    """
+
+    def __init__(self, text: str, cflags: Sequence[str], env: Mapping[str, str]) -> None:
+        super().__init__({"text": text, "cflags": list(cflags)}, env)
+
+    def result(self) -> Compiled:
+        """What it made, when it is made. May be asked once.
+
+        Raises:
+            KernelError: BCC is missing, or refused the sources; with what it said.
+        """
+        return Compiled.decode(self.answer())
+
+
+def bcc_version() -> str:
+    """Of the BCC that a compilation would use; it is loaded, in a child process.
+
+    Raises:
+        KernelError: it is missing, or does not load.
+    """
+    return _Child({}, os.environ).answer().decode()
+
+
+def _answer(status: int, answer: bytes, said: str) -> bytes:
     head, newline, body = answer.partition(b"\n")
     if status or not newline:
         raise KernelError(
@@ -122,7 +147,7 @@ def _result(status: int, answer: bytes, said: str) -> Compiled:
     if error:
         what = f"{error['what']}\n{said}".rstrip()
         raise KernelError(what, where=error["where"], mend=error["mend"])
-    return Compiled.decode(body)
+    return body
 
 
 def _in_memory(name: str) -> IO[bytes]:

@@ -6,12 +6,17 @@ thing that cannot be tried is a finding too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 
 from otel_ebpf.errors import KernelError
 from otel_ebpf.kernel import binding, mounts, sysbpf
+from otel_ebpf.kernel.cache import ProgramCache, folders
+from otel_ebpf.kernel.compiler import bcc_version
 from otel_ebpf.kernel.findings import DEGRADED, MISSING, OK, Finding, reason
 from otel_ebpf.kernel.host import Host, look
+from otel_ebpf.kernel.obtain import HEADERS
 from otel_ebpf.kernel.probing import (
     KPROBED,
     bpf_call,
@@ -46,6 +51,7 @@ def survey(*, may_mount: bool = True, host: Host | None = None) -> list[Finding]
         *optional_probes(host),
         _bpffs(bpffs),
         bcc_finding(),
+        cache_finding(os.environ),
     ]
     return findings
 
@@ -66,11 +72,10 @@ def bcc_finding() -> Finding:
     """Whether BCC's binding loads, and whether another program stands before it."""
     found = binding.locate()
     try:
-        module = binding.import_bcc()
+        version = bcc_version()
     except KernelError as error:
         where = f" ({error.where})" if error.where else ""
         return Finding("bcc", MISSING, True, error.what + where, error.mend)
-    version = getattr(module, "__version__", "of unknown version")
     if found.impostor:
         return Finding(
             "bcc",
@@ -81,6 +86,27 @@ def bcc_finding() -> Finding:
             "pip uninstall bcc",
         )
     return Finding("bcc", OK, True, f"{version} from {found.package}")
+
+
+def cache_finding(env: Mapping[str, str]) -> Finding:
+    """Whether compiled programs can be kept from one start to the next."""
+    name = "compiled programs"
+    if HEADERS in env:
+        means = f"are not kept while {HEADERS} is set: each start compiles, a second or two"
+        return Finding(name, DEGRADED, False, means, f"unset {HEADERS}: no headers are needed")
+    places = folders(env, os.geteuid())
+    new = [place for place in places if not os.path.exists(place)]
+    cache, why = ProgramCache.open(places)
+    if cache is None:
+        means = f"cannot be kept ({why or 'no folder'}): each start compiles, a second or two"
+        mend = f"install -d -m 0700 {places[0]}" if places else "set XDG_CACHE_HOME"
+        return Finding(name, DEGRADED, False, means, mend)
+    kept = len(cache.entries())
+    cache.close()
+    if cache.folder in new:
+        with contextlib.suppress(OSError):
+            cache.folder.rmdir()
+    return Finding(name, OK, False, f"are kept in {cache.folder} ({kept} now)")
 
 
 def _identity(host: Host) -> Iterator[Finding]:

@@ -179,6 +179,23 @@ class Kernel:
         wanted += [(probe.program, _TYPES[probe.kind]) for probe in probe_plan()]
         self._programs.load_all(wanted)
 
+    def kinds(self) -> dict[str, int]:
+        """Every program's type, by name; what the plan does not name is a uprobe's."""
+        kinds = dict.fromkeys(self._programs.names, sysbpf.KPROBE)
+        kinds.update(dict.fromkeys(TAIL_PROGRAMS, sysbpf.TRACEPOINT))
+        kinds.update({p.program: _TYPES[p.kind] for p in (*probe_plan(), *receive_entries())})
+        return kinds
+
+    def load_one(self, name: str) -> Program:
+        """Loads one program by itself.
+
+        Raises:
+            KernelError: it is refused.
+        """
+        kind = self.kinds()[name]
+        attach_type = self._attachments.uprobe_type() if kind == sysbpf.KPROBE else 0
+        return self._programs.load(name, kind, attach_type)
+
     def attach(self) -> None:
         """Loads what is not loaded yet and attaches it as the plan says.
 

@@ -25,7 +25,8 @@ FLAGS = (
     "-Wno-macro-redefined",
     "-Wno-unknown-attributes",
 )
-_HEADERS = "BCC_KERNEL_SOURCE"
+HEADERS = "BCC_KERNEL_SOURCE"
+"""Names a folder of kernel headers, in place of the shim that comes with the sources."""
 
 
 class Materials:
@@ -92,15 +93,15 @@ class Obtaining:
         self._cache: ProgramCache | None = None
         self._compiled: Compiled | None = None
         self._compilation: Compilation | None = None
-        if _HEADERS not in env:  # headers of somebody else's may change without a trace
+        if HEADERS not in env:  # headers of somebody else's may change without a trace
             self._cache, _ = ProgramCache.open(folders(env, os.geteuid()))
         if self._cache is not None:
             self._key = cache_key(_parts(text, flags, shim))
             self._compiled = self._cache.load(self._key)
         self.cached = self._compiled is not None
         if self._compiled is None:
-            headers = env.get(_HEADERS, str(shim))
-            self._compilation = Compilation(text, flags, {**env, _HEADERS: headers})
+            headers = env.get(HEADERS, str(shim))
+            self._compilation = Compilation(text, flags, {**env, HEADERS: headers})
 
     def result(self) -> Compiled:
         """The programs.

@@ -57,6 +57,11 @@ class Programs:
         with self._lock:
             return sorted(self._loaded.values(), key=lambda program: program.name)
 
+    @property
+    def names(self) -> list[str]:
+        """Every program that there is, loaded or not."""
+        return list(self._functions)
+
     def load(self, name: str, kind: int, expected_attach: int = 0) -> Program:
         """The program, loaded now if it was not.
 

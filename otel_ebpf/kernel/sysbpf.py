@@ -134,6 +134,14 @@ def load_program(
     return bpf(PROG_LOAD, attr)[0]
 
 
+def program_info(fd: int) -> tuple[int, int]:
+    """(id, instructions that the verifier went through) of a loaded program; the second is
+    0 where the kernel does not tell (before 5.16)."""
+    info = ctypes.create_string_buffer(256)
+    bpf(OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, 232, ctypes.addressof(info)))
+    return int(struct.unpack_from("=I", info, 4)[0]), int(struct.unpack_from("=I", info, 216)[0])
+
+
 def open_raw_tracepoint(program: int, name: bytes | None) -> int:
     """Attach a raw tracepoint program, or with no name a tracing one; closing detaches."""
     text = ctypes.create_string_buffer(name) if name is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from otel_ebpf.doctor import run_doctor
+from otel_ebpf.kernel.cache import SYSTEM
 from otel_ebpf.kernel.paths import bpf_dir
 from otel_ebpf.kernel.source import flatten
 
@@ -89,6 +92,30 @@ def test_a_host_that_works(whole: Report) -> None:
     whole.check()
     assert whole.found["system call tracepoints"]["state"] == "ok"
     assert "Tracing works here." in whole.text
+
+
+def test_every_program_is_tried_and_listed() -> None:
+    out = io.StringIO()
+    assert run_doctor(out, as_json=True, programs=True) == 0
+    listed = {program["name"]: program for program in json.loads(out.getvalue())["programs"]}
+    assert {"exit_read", "on_fork", "prog_output", "go_conn_serve"} <= set(listed)
+    kinds = {listed[name]["kind"] for name in ("exit_read", "on_fork", "go_conn_serve")}
+    assert kinds == {"tracepoint", "raw tracepoint", "uprobe"}
+    assert not [name for name, program in listed.items() if program["refused"]]
+    # A kernel that sees more states than this one must still have room to its limit.
+    assert max(program["verified"] for program in listed.values()) < 500_000
+
+
+def test_where_compiled_programs_are_kept(whole: Report, tmp_path: Path) -> None:
+    kept = whole.found["compiled programs"]
+    assert kept["state"] == "ok" and str(SYSTEM) in kept["means"]
+    # As in a container with a file system that is read only.
+    report = Report("mount -t tmpfs -o ro tmpfs /var/cache; export HOME=/proc XDG_CACHE_HOME=")
+    report.check()
+    assert report.code == 0
+    assert report.found["compiled programs"]["state"] == "degraded"
+    assert "Read-only file system" in report.found["compiled programs"]["means"]
+    assert "0700" in report.found["compiled programs"]["mend"]
 
 
 def test_not_root(whole: Report) -> None:
