@@ -61,17 +61,18 @@ INLINE void take_back(struct socket_state_t *st)
  * when this segment cannot be read. */
 INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 {
-	u64 left = op->count, at = had;
-
 	__builtin_memset(op->head, 0, sizeof(op->head));
 	if (had)
 		__builtin_memcpy(op->head, st->before, INFER_BYTES);
-	if (op->limit && op->limit < left)
-		left = op->limit;
+	/* What has been done is kept in memory: the verifier then sees the same after every
+	 * round, and what follows the loop is looked at once. */
+	op->left = op->limit && op->limit < op->count ? op->limit : op->count;
+	op->done = had;
 	NO_UNROLL
 	for (int i = 0; i < JUDGED_IOVECS; i++) {
 		struct iovec_t iov = {.base = op->buf, .len = op->count};
-		u64 n;
+		u64 n, left = op->left;
+		u32 at = op->done;
 
 		if (op->iovcnt) {
 			if (i >= op->iovcnt)
@@ -86,12 +87,12 @@ INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 			n = INFER_BYTES;
 		if (read_user(op->head + (at & 15), n & 31, iov.base))
 			return -1;
-		left -= n;
-		at += n;
-		if (at >= INFER_BYTES || left == 0)
+		op->left = left - n;
+		op->done = at + n;
+		if (at + n >= INFER_BYTES || left == n)
 			break;
 	}
-	return at > INFER_BYTES ? INFER_BYTES : at;
+	return op->done > INFER_BYTES ? INFER_BYTES : op->done;
 }
 
 /* What the run begins, at its start or while that was not clear. op->head has n bytes. */
@@ -233,11 +234,11 @@ INLINE void read_tail(struct op_t *op)
 		return;
 	/* Kept in memory: the verifier then sees the same in every round. */
 	op->tail = 0;
-	op->tail_len = 0;
-	op->tail_left = op->count;
+	op->done = 0;
+	op->left = op->count;
 	NO_UNROLL
 	for (int i = 0; i < TAIL_IOVECS; i++) {
-		u64 left = op->tail_left;
+		u64 left = op->left;
 		struct iovec_t iov = {.base = op->buf, .len = left};
 		u64 piece[2] = {};
 		u32 n = 8;
@@ -257,16 +258,16 @@ INLINE void read_tail(struct op_t *op)
 		if (iov.len == 0)
 			continue;
 		left -= iov.len;
-		op->tail_left = left;
+		op->left = left;
 		if (iov.len < n)
 			n = iov.len;
 		else if (left >= 8)
 			continue; /* more than enough follows */
 		if (read_user(piece, n & 15, iov.base + iov.len - n))
 			return;
-		op->tail_len = add_tail(&op->tail, op->tail_len, piece[0], n);
+		op->done = add_tail(&op->tail, op->done, piece[0], n);
 	}
-	set_tail(r, op->tail, op->tail_len);
+	set_tail(r, op->tail, op->done);
 }
 
 /* Copies op->capture bytes behind the header. Returns how many, or -1 on a fault. */

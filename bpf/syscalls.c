@@ -111,23 +111,24 @@ INLINE void note_self(struct member_fields_offset *o, s32 fd)
 	self_conn_map.update(&mine, &one);
 }
 
-/* Sum of a message's buffers, or -1 when there are more than are looked at. */
-INLINE s64 iov_total(u64 iov, u64 n)
+/* Sum of a message's buffers, or -1 when there are more than are looked at. What the loop
+ * knows is in memory: the verifier then sees the same after every round. */
+INLINE s64 iov_total(struct op_t *op, u64 iov, u32 n)
 {
-	u64 total = 0;
-
 	if (n > IOVECS)
 		return -1;
+	op->left = 0;
+	op->done = n;
 	NO_UNROLL
 	for (int i = 0; i < IOVECS; i++) {
 		u64 len = 0;
-		if (i >= n)
+		if (i >= op->done)
 			break;
 		if (read_user(&len, sizeof(len), iov + i * 16 + 8))
 			return -1;
-		total += len;
+		op->left += len;
 	}
-	return total;
+	return op->left;
 }
 
 /* msghdr: name, namelen, iov, iovlen... */
@@ -141,23 +142,24 @@ INLINE void read_msghdr(u64 msg, u64 *iov, u64 *n)
  * 64 bytes apart. Payload is taken of the first; the others are a gap. */
 INLINE void read_mmsg(struct op_t *op, u64 messages, long n)
 {
-	u64 total = 0, iov = 0, iovcnt = 0;
+	u64 iov = 0, iovcnt = 0;
 	u32 first = 0;
 
+	op->mmsg = n;
+	op->left = 0;
 	NO_UNROLL
 	for (int i = 0; i < MMSGS; i++) {
 		u32 len = 0;
-		if (i >= n)
+		if (i >= op->mmsg)
 			break;
 		READ_USER(len, messages, i * 64 + 56);
-		total += len;
+		op->left += len;
 	}
 	read_msghdr(messages, &iov, &iovcnt);
 	READ_USER(first, messages, 56);
 	op->buf = iov;
 	op->iovcnt = iovcnt;
-	op->count = total;
-	op->mmsg = n;
+	op->count = op->left;
 	if (n > 1)
 		op->limit = first;
 }
@@ -189,7 +191,7 @@ INLINE int run_enter_send(void *ctx)
 	now = bpf_ktime_get_ns();
 	bool deferred = call == CALL_SENDMMSG;
 	if (iovcnt && !deferred) {
-		s64 total = iov_total(buf, iovcnt);
+		s64 total = iov_total(op, buf, iovcnt);
 		if (total < 0)
 			deferred = true;
 		count_ = total;
@@ -522,7 +524,7 @@ INLINE int run_exit_receive(struct sys_exit_args *ctx, long ret)
 		/* End of stream or failure: told for conversations that are followed. Who
 		 * asks for nothing gets nothing, which is no end. */
 		if (ret < 0 ? !fatal(ret)
-			    : op->iovcnt ? iov_total(op->buf, op->iovcnt) == 0 : args.count == 0)
+			    : op->iovcnt ? iov_total(op, op->buf, op->iovcnt) == 0 : args.count == 0)
 			return 0;
 		struct socket_state_t *st = socket_state_map.lookup(&sk);
 		if (st && !st->ignore)

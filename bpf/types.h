@@ -374,9 +374,9 @@ struct op_t {
 	u64 g; /* address of the running goroutine */
 	u64 parent_goid;
 	u64 at; /* place in the burst */
-	u64 tail; /* last bytes, and what of the segment is still to be looked at */
-	u64 tail_left;
-	u32 tail_len;
+	u64 tail; /* last bytes so far */
+	u64 left; /* of a loop over the segment's buffers: what is still to be done */
+	u32 done; /* and what is done */
 	u32 iovcnt;
 	u32 mmsg;  /* messages that one call moved */
 	u32 limit; /* payload bytes that follow each other; 0: all */

@@ -176,6 +176,7 @@ class Agent:
         self._take_found()
         del images
         gc.collect()
+        _give_back()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         print("otel-ebpf: ready", file=self._err, flush=True)
@@ -357,6 +358,12 @@ def _prefer() -> None:
         # the agent has one to itself (a service), that has a priority too.
         if os.getsid(0) == os.getpid():
             Path("/proc/self/autogroup").write_text(str(PRIORITY))
+
+
+def _give_back() -> None:
+    """Memory that looking at the running programs took goes back to the system."""
+    with contextlib.suppress(AttributeError, OSError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _ring_pages() -> int:

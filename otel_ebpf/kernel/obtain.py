@@ -141,6 +141,8 @@ def _parts(text: str, flags: Sequence[str], shim: Path) -> list[bytes]:
     parts = [__version__, platform.machine(), platform.release(), text, *flags]
     found = [part.encode() for part in parts]
     # The kernel's release: BCC asks it which helpers there are.
+    for module in ("compile", "compiled", "loops"):  # what is done with BCC's answer
+        found.append(Path(__file__).with_name(f"{module}.py").read_bytes())
     for header in sorted(shim.rglob("*.h")):
         found += [header.relative_to(shim).as_posix().encode(), header.read_bytes()]
     return found
