@@ -31,6 +31,7 @@ from otel_ebpf.kernel.tables import Table, create
 
 _UID_SHIFT = 48
 _TYPES = {TRACEPOINT: sysbpf.TRACEPOINT, RAW_TRACEPOINT: sysbpf.RAW_TRACEPOINT}
+_UPROBE_JUMPS = "__progs_jmp_kp_map"
 WAKE_AT = 32
 """Bursts of one CPU that wake the reader before its time."""
 
@@ -369,10 +370,10 @@ class Kernel:
         """
         try:
             attach_type = self._attachments.uprobe_type()
-            if not self._uprobe_jumps:
-                self._fill_jumps(
-                    "__progs_jmp_kp_map", UPROBE_TAIL_PROGRAMS, sysbpf.KPROBE, attach_type
-                )
+            if not self._uprobe_jumps and self._programs.uses(program, _UPROBE_JUMPS):
+                tails = [(name, sysbpf.KPROBE) for name in UPROBE_TAIL_PROGRAMS]
+                self._programs.load_all(tails, attach_type)
+                self._fill_jumps(_UPROBE_JUMPS, UPROBE_TAIL_PROGRAMS, sysbpf.KPROBE, attach_type)
                 self._uprobe_jumps = True
             fd = self._programs.load(program, sysbpf.KPROBE, attach_type).fd
             return self._attachments.uprobe(path, offset, fd)

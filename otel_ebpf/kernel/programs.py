@@ -47,7 +47,8 @@ class Programs:
 
     def __init__(self, compiled: Compiled, tables: Mapping[str, Table]) -> None:
         self._functions = {function.name: function for function in compiled.functions}
-        self._maps = [tables[definition.name].fd for definition in compiled.maps]
+        self._map_names = [definition.name for definition in compiled.maps]
+        self._maps = [tables[name].fd for name in self._map_names]
         self._loaded: dict[str, Program] = {}
         self._lock = threading.Lock()
 
@@ -61,6 +62,13 @@ class Programs:
     def names(self) -> list[str]:
         """Every program that there is, loaded or not."""
         return list(self._functions)
+
+    def uses(self, name: str, table: str) -> bool:
+        """Whether a program, if there is one of this name, uses that map."""
+        function = self._functions.get(name)
+        return function is not None and any(
+            self._map_names[index] == table for _, index in function.maps
+        )
 
     def load(self, name: str, kind: int, expected_attach: int = 0) -> Program:
         """The program, loaded now if it was not.
@@ -83,7 +91,7 @@ class Programs:
             os.close(program.fd)
         return known
 
-    def load_all(self, wanted: Iterable[tuple[str, int]]) -> None:
+    def load_all(self, wanted: Iterable[tuple[str, int]], expected_attach: int = 0) -> None:
         """Load programs, (name, kind) each, on several processors.
 
         Raises:
@@ -93,7 +101,7 @@ class Programs:
         pairs = sorted(set(wanted), key=lambda pair: -self._length(pair[0]))
         pairs = [pair for pair in pairs if pair[0] not in self._loaded]
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)), len(pairs))
-        each(lambda pair: self.load(*pair), pairs, threads)
+        each(lambda pair: self.load(*pair, expected_attach), pairs, threads)
 
     def close(self) -> None:
         """Let go of them. Those that are attached stay until they are detached."""
