@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -74,6 +75,23 @@ class Compiled:
     maps: tuple[MapDefinition, ...]
     functions: tuple[Function, ...]
     made_by: tuple[tuple[str, int, int], ...] = field(default=())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Compiled]) -> Compiled:
+        """One of several that were made of shares of one text.
+
+        Raises:
+            ValueError: their maps differ.
+        """
+        if any(part.maps != parts[0].maps for part in parts):
+            raise ValueError("the parts have different maps")
+        functions = {function.name: function for part in parts for function in part.functions}
+        files = {file for part in parts for file in part.made_by}
+        return cls(
+            parts[0].maps,
+            tuple(functions[name] for name in sorted(functions)),
+            tuple(sorted(files)),
+        )
 
     def encode(self) -> bytes:
         """As bytes, with a digest that tells damage."""

@@ -80,7 +80,7 @@ class _Child:
         self._child.kill()
 
     def close(self) -> None:
-        """Ends the child, if it has not ended."""
+        """Ends the child, if it has not ended. May be called again."""
         if self._child.poll() is None:
             self._child.kill()
             self._child.wait()

@@ -16,7 +16,7 @@ from otel_ebpf.kernel.compiler import Compilation
 from otel_ebpf.kernel.config import KernelConfig, check_neighbours
 from otel_ebpf.kernel.offsets import kernel_offsets
 from otel_ebpf.kernel.paths import bpf_dir
-from otel_ebpf.kernel.source import flatten
+from otel_ebpf.kernel.source import divide, flatten
 
 # Debug information is a third of the compile time, and nothing reads it.
 FLAGS = (
@@ -25,6 +25,8 @@ FLAGS = (
     "-Wno-macro-redefined",
     "-Wno-unknown-attributes",
 )
+MOST_PARTS = 4
+"""Compilers side by side; each takes 60 MB besides what they share."""
 HEADERS = "BCC_KERNEL_SOURCE"
 """Names a folder of kernel headers, in place of the shim that comes with the sources."""
 
@@ -70,7 +72,7 @@ class Materials:
 
 
 class Obtaining:
-    """Begins at once, in a child process where something is to be compiled; ``result`` waits.
+    """Begins at once, in child processes where something is to be compiled; ``result`` waits.
 
     Args:
         sources: the folder of BPF sources.
@@ -92,7 +94,7 @@ class Obtaining:
         flags = [*FLAGS, *cflags]
         self._cache: ProgramCache | None = None
         self._compiled: Compiled | None = None
-        self._compilation: Compilation | None = None
+        self._compilations: list[Compilation] = []
         if HEADERS not in env:  # headers of somebody else's may change without a trace
             self._cache, _ = ProgramCache.open(folders(env, os.geteuid()))
         if self._cache is not None:
@@ -101,7 +103,11 @@ class Obtaining:
         self.cached = self._compiled is not None
         if self._compiled is None:
             headers = env.get(HEADERS, str(shim))
-            self._compilation = Compilation(text, flags, {**env, HEADERS: headers})
+            child_env = {**env, HEADERS: headers}
+            # The optimizer takes most of the time, and takes each program by itself.
+            parts = min(MOST_PARTS, len(os.sched_getaffinity(0)))
+            for part in divide(text, parts):
+                self._compilations.append(Compilation(part, flags, child_env))
 
     def result(self) -> Compiled:
         """The programs.
@@ -110,9 +116,9 @@ class Obtaining:
             KernelError: BCC is missing, or refused the sources.
         """
         try:
-            if self._compilation is not None:
-                self._compiled = self._compilation.result()
-                self._compilation = None
+            if self._compilations:
+                parts = [compilation.result() for compilation in self._compilations]
+                self._compiled = Compiled.joined(parts)
                 if self._cache is not None:
                     self._cache.store(self._key, self._compiled)
         finally:
@@ -122,15 +128,13 @@ class Obtaining:
 
     def cancel(self) -> None:
         """Makes a ``result`` that another thread waits in end soon, with an error."""
-        compilation = self._compilation
-        if compilation is not None:
+        for compilation in self._compilations:
             compilation.cancel()
 
     def close(self) -> None:
         """Ends what goes on; for one whose result is not wanted any more."""
-        if self._compilation is not None:
-            self._compilation.close()
-            self._compilation = None
+        for compilation in self._compilations:
+            compilation.close()
         if self._cache is not None:
             self._cache.close()
             self._cache = None

@@ -14,6 +14,7 @@ from otel_ebpf.errors import KernelError
 
 _INCLUDE = re.compile(r'\s*#\s*include\s*"([^"\n]*)"')
 _DIRECTIVE = re.compile(r"\s*#\s*(\w+)\s*(\w*)")
+_PROGRAM = re.compile(r"int \w+\(")
 _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 64
 
@@ -33,6 +34,35 @@ def flatten(bpf_dir: Path, main: str) -> str:
     flattener = _Flattener(root)
     flattener.inline(root / main, [], certain=True, asked="")
     return "".join(flattener.out)
+
+
+def divide(text: str, parts: int) -> list[str]:
+    """The text several times, each with a share of its programs, for compilers side by side.
+
+    A program is a function ``int name(...)`` that stands at the beginning of a line and ends
+    with a line of ``}``; those of other shares are left blank, so lines keep their numbers.
+    What is found otherwise stays in every text.
+    """
+    lines = text.split("\n")
+    programs = []
+    first = -1
+    for at, line in enumerate(lines):
+        if _PROGRAM.match(line) and not line.rstrip().endswith(";"):
+            first = at
+        elif line.rstrip() == "}" and first >= 0:
+            programs.append(range(first, at + 1))
+            first = -1
+    # The long ones have names of their own; each kind is dealt out by turns.
+    programs.sort(key=lambda where: not lines[where.start].startswith(("int prog_", "int kp_")))
+    shares = []
+    for part in range(parts):
+        share = list(lines)
+        for number, where in enumerate(programs):
+            if number % parts != part:
+                for at in where:
+                    share[at] = ""
+        shares.append("\n".join(share))
+    return shares
 
 
 class _Flattener:

@@ -97,6 +97,23 @@ def test_a_change_of_a_header_of_the_shim_counts(folder: Path, small: Path) -> N
     again.close()
 
 
+def test_compilers_side_by_side_make_what_one_makes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same maps and the same instructions, whatever each of them had to do."""
+    made = []
+    for parts in (1, 3):
+        monkeypatch.setattr(obtain, "MOST_PARTS", parts)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+        programs = Obtaining(bpf_dir(), KernelConfig().cflags())
+        assert len(programs._compilations) == parts
+        made.append(programs.result())
+        shutil.rmtree(folder)
+    one, three = made
+    assert one.maps == three.maps
+    assert {f.name: f for f in one.functions} == {f.name: f for f in three.functions}
+
+
 def test_headers_of_ones_own_are_used_and_nothing_is_kept(
     folder: Path, small: Path, tmp_path: Path
 ) -> None:
@@ -118,8 +135,7 @@ def test_without_a_place_to_keep_them_they_are_compiled(
 
 def test_a_compiler_that_dies_is_an_error_with_its_reason(folder: Path, small: Path) -> None:
     programs = Obtaining(small, [])
-    assert programs._compilation is not None
-    programs._compilation._child.kill()
+    programs._compilations[0]._child.kill()
     with pytest.raises(KernelError, match="was ended by SIGKILL"):
         programs.result()
     assert list(folder.iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 
 from otel_ebpf.errors import KernelError
 from otel_ebpf.kernel.paths import bpf_dir
-from otel_ebpf.kernel.source import flatten
+from otel_ebpf.kernel.source import divide, flatten
 
 GUARDED = "#ifndef {0}\n#define {0}\n{1}\n#endif\n"
 
@@ -152,3 +152,25 @@ def test_the_projects_own_sources_go_together() -> None:
         text = flatten(folder, main.name)
         assert f'#line 1 "bpf/{main.name}"' in text
         assert not re.search(r'^\s*#\s*include\s*"', text, re.MULTILINE)
+
+
+def test_each_share_has_its_programs_and_the_lines_stay_where_they_are() -> None:
+    text = (
+        '#line 1 "bpf/a.c"\n'
+        "int declared(void *ctx);\n"
+        "static int help(int x)\n{\n\treturn x;\n}\n"
+        "int prog_one(void *ctx)\n{\n\tif (ctx) {\n\t}\n\treturn help(1);\n}\n"
+        "int small(void *ctx)\n{\n\treturn 0;\n}\n"
+        "int prog_two(void *ctx)\n{\n\treturn help(2);\n}\n"
+    )
+    shares = divide(text, 2)
+    assert divide(text, 1) == [text]
+    assert [share.count("\n") for share in shares] == [text.count("\n")] * 2
+    for name in ("int prog_one(", "int prog_two(", "int small("):
+        holders = [share for share in shares if name in share]
+        assert len(holders) == 1
+        assert holders[0].split("\n").index(name + "void *ctx)") == text.split("\n").index(
+            name + "void *ctx)"
+        )
+    assert not [s for s in shares if "prog_one" in s and "prog_two" in s], "the long ones apart"
+    assert all("static int help" in share and "int declared" in share for share in shares)
