@@ -29,8 +29,10 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -129,7 +131,8 @@ func secure(version string) (*tls.Config, error) {
 }
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
+	listen := flag.String("listen", "127.0.0.1:0", "address, or path of a Unix socket, to listen on")
+	proxy := flag.String("proxy", "", "URL of a proxy for calls")
 	flag.StringVar(&next, "next", "", "base URL that /call calls")
 	version := flag.String("tls", "", "serve HTTPS: 1.2 or 1.3, the newest version to speak")
 	h2 := flag.Bool("h2", false, "HTTP/2 over TLS, served and called")
@@ -138,6 +141,14 @@ func main() {
 	transport := client.Transport.(*http.Transport)
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 	transport.ForceAttemptHTTP2 = *h2
+	if *proxy != "" {
+		at, err := url.Parse(*proxy)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "truth:", err)
+			os.Exit(1)
+		}
+		transport.Proxy = http.ProxyURL(at)
+	}
 	if *once {
 		if err := call(context.Background(), "once", 0); err != nil {
 			fmt.Fprintln(os.Stderr, "truth:", err)
@@ -163,7 +174,11 @@ func main() {
 		}
 		fmt.Fprintln(w, n)
 	})
-	listener, err := net.Listen("tcp", *listen)
+	network := "tcp"
+	if strings.HasPrefix(*listen, "/") {
+		network = "unix"
+	}
+	listener, err := net.Listen(network, *listen)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "truth:", err)
 		os.Exit(1)
