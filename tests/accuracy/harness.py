@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.accuracy.plan import Call, Plan, make_plan
+from tests.accuracy.plan import GO_SERVICES, Call, Plan, make_plan
 from tests.accuracy.score import Score, score
 from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.services import Service, python_command
@@ -54,11 +54,18 @@ def started_services() -> Iterator[dict[str, Service]]:
         }
 
 
-def load(services: dict[str, Service], plan: Plan) -> None:
+def load(services: dict[str, Service], plan: Plan, secure: bool = False) -> None:
     """Hand the plan to every service."""
+    tls = {}
+    for name in (name for name in GO_SERVICES if name in services):
+        words = services[name].take_line().split()
+        if words[0] != "secure":
+            raise HarnessError(f"{name}: expected `secure HOST:PORT`, got {words!r}")
+        tls[name] = words[1]
     body = json.dumps(
         {
             "services": {name: service.address for name, service in services.items()},
+            "secure": tls if secure else {},
             "nodes": plan.nodes,
         }
     ).encode()
@@ -112,17 +119,19 @@ def run_accuracy(
     seed: int = 1,
     late: bool = False,
     saturate: bool = False,
+    secure: bool = False,
     say: Say = lambda _: None,
     agent_arguments: tuple[str, ...] = (),
 ) -> Run:
     """Run ``levels`` (concurrency -> trees) under the agent and score its spans.
 
     ``late`` opens the services' connections before the agent starts; ``saturate`` makes as
-    many calls as the machine can, whether or not the agent keeps up.
+    many calls as the machine can, whether or not the agent keeps up; ``secure`` has the Go
+    services call each other over TLS.
     """
-    plan = make_plan(seed, levels, saturate=saturate)
+    plan = make_plan(seed, levels, saturate=saturate, secure=secure)
     with started_services() as services:
-        load(services, plan)
+        load(services, plan, secure)
         if late:
             warm = random.Random(seed).sample(
                 plan.roots[max(levels)], min(64, max(levels.values()))

@@ -7,7 +7,7 @@ compared with.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 GO_SERVICES = ("go-a", "go-b")
@@ -24,6 +24,7 @@ class Kind:
         leaves: its calls make none of their own, because a bounded pool or connection
             limit that waits for itself would never end.
         known: the tracer is known to err here. The row is shown and does not fail a run.
+        secure: over TLS.
     """
 
     language: str
@@ -34,12 +35,15 @@ class Kind:
     leaves: bool = False
     weight: int = 1
     known: bool = False
+    secure: bool = False
 
     @property
     def label(self) -> str:
         words = [self.language, self.mode, self.transport]
         if self.language == "go":
             words.append("ctx" if self.ctx else "no ctx")
+        if self.secure:
+            words.append("TLS")
         return ", ".join(words)
 
 
@@ -114,7 +118,8 @@ class Plan:
 
 
 class _Maker:
-    def __init__(self, seed: int, max_depth: int, saturate: bool) -> None:
+    def __init__(self, seed: int, max_depth: int, saturate: bool, secure: bool) -> None:
+        self.secure = secure
         self.saturate = saturate
         self.random = random.Random(seed)
         self.max_depth = max_depth
@@ -156,21 +161,29 @@ class _Maker:
         for _ in range(chance.choice((1, 2, 2, 3))):
             # The pool only has two kinds of its own, so it is called less often.
             service = chance.choice([s for s in (*SERVICES[:3] * 2, "py-pool") if s not in held])
+            go = call.service in GO_SERVICES and service in GO_SERVICES
+            way = replace(kind, secure=True) if self.secure and go else kind
             child = Call(
-                self.identifier(), call.id, call.service, service, kind, call.root, call.concurrency
+                self.identifier(), call.id, call.service, service, way, call.root, call.concurrency
             )
             node["calls"].append(child.id)
             self.add(child, depth + 1, leaf=kind.leaves, held=held)
 
 
 def make_plan(
-    seed: int, levels: dict[int, int], *, max_depth: int = 4, saturate: bool = False
+    seed: int,
+    levels: dict[int, int],
+    *,
+    max_depth: int = 4,
+    saturate: bool = False,
+    secure: bool = False,
 ) -> Plan:
     """``levels`` maps a concurrency to its number of trees; depth counts requests in a row.
 
-    ``saturate`` keeps the sleeps short at every concurrency: as many calls as go.
+    ``saturate`` keeps the sleeps short at every concurrency: as many calls as go. With
+    ``secure`` the Go services call each other over TLS.
     """
-    maker = _Maker(seed, max_depth, saturate)
+    maker = _Maker(seed, max_depth, saturate, secure)
     for concurrency, trees in levels.items():
         roots = maker.plan.roots.setdefault(concurrency, [])
         for _ in range(trees):

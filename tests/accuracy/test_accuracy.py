@@ -25,3 +25,11 @@ def test_connections_older_than_the_agent_never_give_a_wrong_parent() -> None:
     assert not any(row.counts["wrong"] for row in rows), "\n".join(wrong[:10])
     between = {"root", "client to server, go to go"}
     assert all(row.passes for row in rows if row.label in between), total_table(run.score)
+
+
+@pytest.mark.timeout(300)
+def test_over_tls_parents_are_as_true() -> None:
+    run = run_accuracy({1: 20, 16: 80, 64: 80}, secure=True, seed=3)
+    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
+    assert run.score.passes, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
+    assert any(row.label.endswith("TLS") for row in run.score.totals())

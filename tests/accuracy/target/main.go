@@ -7,10 +7,17 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -31,9 +38,10 @@ type Node struct {
 	Calls     []string `json:"calls"`
 }
 
-// Plan holds the nodes by id and where each service listens.
+// Plan holds the nodes by id and where each service listens, and does so for TLS.
 type Plan struct {
 	Services map[string]string `json:"services"`
+	Secure   map[string]string `json:"secure"`
 	Nodes    map[string]*Node  `json:"nodes"`
 }
 
@@ -41,10 +49,11 @@ var (
 	plan    atomic.Pointer[Plan]
 	pending atomic.Int64 // calls that outlive their request and are not finished
 	failed  atomic.Int64 // of those, the ones that went wrong
+	anybody = &tls.Config{InsecureSkipVerify: true}
 	clients = map[string]*http.Client{
-		"pooled":  {Transport: &http.Transport{MaxIdleConns: 512, MaxIdleConnsPerHost: 128}},
-		"limited": {Transport: &http.Transport{MaxConnsPerHost: 2, MaxIdleConnsPerHost: 2}},
-		"fresh":   {Transport: &http.Transport{DisableKeepAlives: true}},
+		"pooled":  {Transport: &http.Transport{MaxIdleConns: 512, MaxIdleConnsPerHost: 128, TLSClientConfig: anybody}},
+		"limited": {Transport: &http.Transport{MaxConnsPerHost: 2, MaxIdleConnsPerHost: 2, TLSClientConfig: anybody}},
+		"fresh":   {Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: anybody}},
 	}
 	jobs       = make(chan func(), 1024)
 	workerJobs = make(chan func())
@@ -63,6 +72,9 @@ func call(ctx context.Context, client *http.Client, id, parent string) error {
 		method, body = http.MethodPost, strings.NewReader(strings.Repeat("body ", 60))
 	}
 	url := "http://" + p.Services[node.Service] + "/call/" + id
+	if secure := p.Secure[node.Service]; secure != "" {
+		url = "https://" + secure + "/call/" + id
+	}
 	request, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return err
@@ -221,6 +233,21 @@ func handleLoad(w http.ResponseWriter, request *http.Request) {
 	fmt.Fprintln(w, len(next.Nodes))
 }
 
+// listenTLS listens with a certificate of its own making.
+func listenTLS() (net.Listener, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	made, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	certificate := tls.Certificate{Certificate: [][]byte{made}, PrivateKey: key}
+	return tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
+}
+
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	flag.Parse()
@@ -237,7 +264,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "target:", err)
 		os.Exit(1)
 	}
+	secure, err := listenTLS()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "target:", err)
+		os.Exit(1)
+	}
 	fmt.Println("listening", listener.Addr())
-	fmt.Fprintln(os.Stderr, http.Serve(listener, nil))
+	fmt.Println("secure", secure.Addr())
+	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0)}
+	go server.Serve(secure)
+	fmt.Fprintln(os.Stderr, server.Serve(listener))
 	os.Exit(1)
 }
