@@ -19,6 +19,14 @@ START = 40
 
 _STORE = re.compile(r"qword ptr \[rsp \+ (0x[0-9a-f]+|\d+)\], (\w+)$")
 _FRAME = re.compile(r"rsp, (-?(?:0x[0-9a-f]+|\d+))$")
+_READING = frozenset({"cmp", "test", "push", "nop"})
+"""Of the instructions at a function's start, those that leave their first operand as it is."""
+_HALVES = {"eax": "rax", "ebx": "rbx", "ecx": "rcx", "edi": "rdi", "esi": "rsi"}
+
+
+def _whole(register: str) -> str:
+    """The 64-bit register that another name is the lower half of."""
+    return _HALVES.get(register, register.removesuffix("d"))
 
 
 def kept(code: bytes) -> int:
@@ -42,8 +50,8 @@ def kept(code: bytes) -> int:
             place, register = int(store[1], 0), store[2]
             if register not in changed and register not in places:
                 places[register] = place - depth
-        elif mnemonic in ("mov", "lea", "xor"):
-            changed.add(operands.partition(",")[0])
+        elif mnemonic not in _READING:
+            changed.add(_whole(operands.partition(",")[0]))
     for number, register in enumerate(ARGUMENTS):
         if places.get(register) != 8 * (number + 1):
             return number

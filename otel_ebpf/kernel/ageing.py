@@ -14,6 +14,8 @@ LOOK_EVERY = 5_000_000_000
 """Nanoseconds between two looks at the counters."""
 SWEEP_ABOVE = 0.5
 """Part of a map in use above which it is swept."""
+BY_NAME = -1
+"""The key is a structure with a member ``tgid``."""
 OF_PROCESSES = (
     ("proc_info_map", 0),
     ("python_info_map", 0),
@@ -21,8 +23,9 @@ OF_PROCESSES = (
     ("goroutines_map", 32),
     ("go_running_map", 32),
     ("pid_tgid_callerid_map", 32),
+    ("tls_conn_map", BY_NAME),
 )
-"""Small maps by process or thread, and where the process is in their keys."""
+"""Small maps by process, thread or goroutine, and where the process is in their keys."""
 SOCKET_IDLE = 600_000_000_000
 TRACE_IDLE = 120_000_000_000
 """Nanoseconds of silence after which an entry may go, when room is needed."""
@@ -66,12 +69,13 @@ class Ageing:
         return self._delete(table, old)
 
     def _sweep_dead(self, name: str, shift: int) -> int:
-        """Entries of processes that are no more; their pid is in the key, ``shift`` bits up."""
+        """Entries of processes that are no more; their pid is in the key, ``shift`` bits up
+        or where ``BY_NAME`` says."""
         table: Any = self._kernel.table(name)
         alive: dict[int, bool] = {}
         old = []
         for key in table:
-            pid = key.value >> shift
+            pid = key.tgid if shift == BY_NAME else key.value >> shift
             if pid not in alive:
                 alive[pid] = os.path.exists(f"/proc/{pid}")
             if not alive[pid]:

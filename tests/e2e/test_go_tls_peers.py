@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -223,3 +224,35 @@ def test_the_program_never_notices_that_the_agent_comes_and_goes(number: int) ->
         assert len(answered) == 4 and all(answered)
         assert front.process.poll() is None
         assert _code(front.pid, program, places) == pristine
+
+
+_PAIRED = """
+import sys
+from otel_ebpf.discovery import go_tls_calls
+go_tls_calls.arguments_kept = lambda *_: 0
+from otel_ebpf.cli import main
+sys.exit(main())
+"""
+
+
+def test_reads_paired_with_their_entries_tell_the_same() -> None:
+    """The way for programs whose code does not show that arguments are kept."""
+    with (
+        services(build_go(TRUTH), "1.3") as (front, back),
+        connect(front) as old,
+        connect(front) as new,
+    ):
+        ask(old, "/call?id=ctx.before&mode=ctx&n=1")
+        command = [sys.executable, "-c", _PAIRED]
+        with Agent(pids=[front.pid, back.pid], env=TRUTH_ENV, command=command) as agent:
+            for number in range(10):
+                for name, connection in (("new", new), ("old", old)):
+                    ask(connection, f"/call?id=ctx.{name}.{number}&mode=ctx&n=2")
+            spans = agent.stop()
+    said = judge(spans, front.pid)
+    assert not said.wrong, said
+    # An older connection is told of from its first whole read on.
+    assert said.right["ctx"] >= 36, (said, agent.errors)
+    assert joined(spans, back.pid)[True] >= 36
+    asked = select(spans, "SERVER", "/call", front.pid)
+    assert 19 <= len(asked) <= 20

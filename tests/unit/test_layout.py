@@ -79,7 +79,7 @@ def dwarf(tmp_path_factory: pytest.TempPathFactory) -> Dwarf:
     folder = tmp_path_factory.mktemp("layout")
     source = folder / "layout.c"
     # Types that nothing uses are left out of the debug information.
-    enums = ("record_type", "direction", "role", "family", "begins", "parent_rule")
+    enums = ("record_type", "direction", "role", "family", "begins", "parent_rule", "tls_call")
     source.write_text(
         f'#include "{RECORDS}"\n'
         "struct __socket_data record;\nstruct __socket_data_buffer burst;\n"
@@ -133,6 +133,7 @@ ENUMS = {
     "begins": ("BEGINS_", ""),
     "parent_rule": ("RULE_", "RULE_"),
     "record_flags": ("FLAG_", "FLAG_"),
+    "tls_call": ("", ""),
 }
 
 
