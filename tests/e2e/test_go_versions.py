@@ -38,7 +38,7 @@ EACH = REQUESTS * CALLS
 Answer = tuple[dict[tuple[str, str], Verdict | str], dict[str, int]]
 
 
-def _built(version: str, build: str) -> list[str]:
+def built(version: str, build: str) -> list[str]:
     """The program, or why it cannot be had."""
     flags, env = BUILDS[build]
     if "CGO_ENABLED" in env and shutil.which("gcc") is None:
@@ -55,7 +55,7 @@ def _built(version: str, build: str) -> list[str]:
 def answer() -> Iterator[Answer]:
     """All of them under one agent; by case what was said, or why it could not be tried."""
     with ThreadPoolExecutor(2) as pool:
-        programs = dict(zip(CASES, pool.map(lambda case: _built(*case), CASES), strict=True))
+        programs = dict(zip(CASES, pool.map(lambda case: built(*case), CASES), strict=True))
     said: dict[tuple[str, str], Verdict | str] = {
         case: why[1] for case, why in programs.items() if not why[0]
     }
