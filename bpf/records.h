@@ -80,7 +80,7 @@ enum tls_call {
 	TLS_WHOLE = 128 /* added: the connection was followed from its handshake on */
 };
 
-/* `ref_ts` of such a record tells where in the TCP stream its first byte travelled, for both
+/* `ref_ts` of such a record (`caller_site` where it has frames) tells where in the TCP stream its first byte travelled, for both
  * ends the same: this bit; 32 bits, the number behind the TLS record that held it; 15 bits,
  * how many bytes that record certainly held from there on; 16 bits, bytes before it in it. */
 #define TLS_PLACE (1ULL << 63)

@@ -13,13 +13,13 @@ def tls_place(record: Record, offset: int) -> int | None:
 
     By the TCP sequence number behind the TLS record that carried it and its place within
     that record's plaintext. Frames of HTTP/2 are told by their place in the whole plaintext,
-    which both ends count alike from the handshake on. None: it is not known.
+    which both ends count alike from the handshake on, where they were followed since. None:
+    it is not known.
     """
-    if record.begins == FRAMES:
-        if not record.syscall & TLS_WHOLE:
-            return None
+    frames = record.begins == FRAMES
+    if frames and record.syscall & TLS_WHOLE:
         return _OF_STREAM | (record.tcp_seq + offset & 0xFFFFFFFF)
-    told = record.ref_ts
+    told = record.caller_site if frames else record.ref_ts
     if not told >> 63:
         return None
     if offset and offset >= (told >> 16 & 0x7FFF):
