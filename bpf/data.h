@@ -4,6 +4,7 @@
 #define OTEL_EBPF_DATA_H
 
 #include "go_conns.h"
+#include "go_round_trip.h"
 #include "infer.h"
 #include "tls.h"
 
@@ -486,7 +487,7 @@ INLINE int run_go(void *ctx)
 	if (r->direction == EGRESS) {
 		if (pi)
 			go_find_work(ctx, op, pi);
-	} else if (pi && st && pi->http1) {
+	} else if (pi && st && (pi->http1 || pi->round_trip)) {
 		struct go_key key = {.goid = r->goid, .tgid = tgid};
 		struct go_conn_t *gc = go_conn_map.lookup(&key);
 
@@ -502,8 +503,12 @@ INLINE int run_go(void *ctx)
 			st->go_key = r->goid;
 			if (gc->kind == GO_CONN_SERVER && !st->context)
 				go_bind_server(op, st, pi, gc->receiver);
-			if (gc->kind == GO_CONN_CLIENT && r->begins != BEGINS_REQUEST)
-				go_find_caller(ctx, op, st, pi, gc->receiver);
+			if (gc->kind == GO_CONN_CLIENT && r->begins != BEGINS_REQUEST) {
+				if (pi->round_trip)
+					go_told_caller(op, gc->receiver);
+				else
+					go_find_caller(ctx, op, st, pi, gc->receiver);
+			}
 		}
 	} else if (pi && st && r->begins == BEGINS_REQUEST && op->births) {
 		pi->births += 1;

@@ -32,6 +32,39 @@ int go_persist_conn_read_loop(struct pt_regs *regs)
 	return note_receiver(regs, GO_CONN_CLIENT);
 }
 
+/* Once a request, where nothing else tells who asked: see go_round_trip.h. Its entry fires again
+ * when the stack has to grow first, and says the same. */
+int go_persist_conn_round_trip(struct pt_regs *regs)
+{
+	u64 id = bpf_get_current_pid_tgid(), g = regs->r14;
+	u32 tgid = id >> 32;
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+	struct go_context_key key = {.context = regs->ax, .tgid = tgid};
+	struct go_caller_t caller = {};
+
+	if (!pi || !pi->round_trip || pi->g_goid < 0)
+		return 0;
+	if (pi->stack_abi) {
+		u64 *running = go_running_map.lookup(&id);
+		struct member_fields_offset *o = offsets();
+		if (!o)
+			return 0;
+		READ_USER(key.context, (u64)regs->sp, 8);
+		if (pi->identity != GO_BY_UPROBE)
+			g = current_g(o, pi);
+		else
+			g = running ? *running : 0;
+	}
+	READ_USER(caller.goid, g, pi->g_goid);
+	if (!caller.goid)
+		return 0;
+	caller.parent_goid = go_parent(pi, tgid, g, caller.goid);
+	if (pi->g_startpc >= 0)
+		READ_USER(caller.site, g, pi->g_startpc);
+	go_round_trip_map.update(&key, &caller);
+	return 0;
+}
+
 int go_conn_serve(struct pt_regs *regs)
 {
 	return note_receiver(regs, GO_CONN_SERVER);

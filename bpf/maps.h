@@ -65,6 +65,7 @@ BPF_HASH(pid_tgid_callerid_map, u64, struct go_newproc_caller, MAX_THREADS);
 BPF_TABLE("lru_hash", struct go_key, u64, go_ancerstor_map, 65536);
 BPF_TABLE("lru_hash", struct go_key, struct go_newborn_t, go_newborn_map, 65536);
 BPF_TABLE("lru_hash", struct go_key, u64, go_rw_ts_map, 16384);
+BPF_TABLE("lru_hash", struct go_context_key, struct go_caller_t, go_round_trip_map, 16384);
 BPF_HASH(python_info_map, u32, struct python_info_t, 4096);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */

@@ -287,7 +287,8 @@ struct proc_info_t {
 	u8 identity;       /* enum go_identity */
 	u8 newproc;        /* runtime.newproc1 has its probes */
 	u8 newproc_caller; /* which of newproc1's arguments is the caller's g, from 1 */
-	u32 identity_pad;
+	u8 round_trip;     /* (*persistConn).roundTrip has its probe */
+	u8 identity_pad[3];
 	/* crypto/tls (tls.h) */
 	s32 tls_complete;  /* Conn.isHandshakeComplete, before Go 1.21 handshakeStatus */
 	s32 tls_raw_input; /* -1: where records are in the TCP stream cannot be told */
@@ -325,6 +326,13 @@ enum go_identity {
 struct go_newproc_caller {
 	u64 goid;
 	u64 sp; /* stack pointer at its entry */
+};
+
+/* The goroutine that asked last for a request on a client connection. */
+struct go_caller_t {
+	u64 goid;
+	u64 parent_goid;
+	u64 site;
 };
 
 /* A goroutine whose birth was seen. */

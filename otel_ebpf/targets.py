@@ -73,6 +73,7 @@ _HTTP1_CLIENT = {
 _HTTP1 = {**_HTTP1_SERVER, **_HTTP1_CLIENT}
 READ_LOOP = "net/http.(*persistConn).readLoop"
 SERVE = "net/http.(*conn).serve"
+_CLIENT = (READ_LOOP, "go_persist_conn_read_loop")
 _CUR_REQ_POINTER = (1, 20, 0)
 MAX_IMAGES = 4096
 _TICK = 5.0
@@ -150,7 +151,7 @@ def _http1_probes(members: Mapping[str, int]) -> list[tuple[str, str]]:
     probes = []
     request = max(members["rc_treq"], members["rc_req"])
     if request >= 0 and all(members[member] >= 0 for member in _HTTP1_CLIENT):
-        probes.append((READ_LOOP, "go_persist_conn_read_loop"))
+        probes.append(_CLIENT)
     if all(members[member] >= 0 for member in _HTTP1_SERVER):
         probes.append((SERVE, "go_conn_serve"))
     return probes
@@ -342,7 +343,10 @@ class Targets:
         if members["g_goid"] < 0 or not needed_probes(go, members, what):
             return
         self._needs.add((go.identity, what))
-        self._attach_needed(image, go, members, what)
+        if self._kernel is not None:
+            for other in list(self._images.values()):
+                if other.go is go:
+                    self._apply_go(self._kernel, other, go)
         _log.warning("%s is probed for each request from now on: %s", image.exe, NEEDS[what])
 
     def _apply(self, image: ProcessImage) -> None:
@@ -373,6 +377,11 @@ class Targets:
         if go.pie and bias is None:
             members["allp"] = members["goidgen"] = 0
         plan = self._tls_plan(image, go) if members["g_goid"] >= 0 else None
+        unknown = members["g_goid"] >= 0 and _CLIENT not in _http1_probes(members)
+        if unknown and needed_probes(go, members, "callers"):
+            # Offsets that the way without a hit needs are not known: as if it had failed.
+            self._needs.add((go.identity, "callers"))
+        members["round_trip"] = int((go.identity, "callers") in self._needs)
         members["tls_kept"] = int(plan is not None and plan.kept)
         kernel.set_process(image.pid, members)
         if image.pid not in self._images:

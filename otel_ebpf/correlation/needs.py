@@ -10,6 +10,8 @@ STREAMS = "streams"
 """Who asks for a gRPC client's streams: nothing else tells, without a context."""
 CONTEXTS = "contexts"
 """With which context a database is called: by goroutines that carry nothing."""
+CALLERS = "callers"
+"""Who asks for net/http's requests: what is read of its connections makes no sense."""
 ENOUGH = 8
 """Calls that must have lacked it: such a probe costs the process something."""
 
@@ -25,6 +27,7 @@ class Needs:
         self.wanted: set[tuple[int, str]] = set()
         self._lacking: Counter[tuple[int, str]] = Counter()
         self._serving: set[int] = set()
+        self._told: Counter[int] = Counter()
 
     def serves_streams(self, pid: int) -> None:
         """This process answers requests of HTTP/2 or gRPC."""
@@ -38,6 +41,18 @@ class Needs:
         if pid in self._serving:
             self._lacks(pid, HANDLERS)
 
+    def caller(self, pid: int, found: bool) -> None:
+        """A response came on a pool's connection, and its caller was found or was not.
+
+        Nearly all are; where the most are not, the connection's memory is read wrongly.
+        """
+        if found:
+            self._told[pid] += 1
+        elif self._lacking[pid, CALLERS] >= self._told[pid]:
+            self._lacks(pid, CALLERS)
+        else:
+            self._told[pid] -= 1
+
     def lacks_context(self, pid: int) -> None:
         """A goroutine of this process that carries nothing wrote a request itself."""
         self._lacks(pid, CONTEXTS)
@@ -47,7 +62,8 @@ class Needs:
     def process_ended(self, pid: int) -> None:
         """Forgets what is known of a process."""
         self._serving.discard(pid)
-        for what in (HANDLERS, STREAMS, CONTEXTS):
+        self._told.pop(pid, None)
+        for what in (HANDLERS, STREAMS, CONTEXTS, CALLERS):
             self._lacking.pop((pid, what), None)
             self.wanted.discard((pid, what))
 

@@ -246,6 +246,8 @@ class Parents:
     def _by_witnesses(self, x: Live, record: Record) -> None:
         """The parked caller and the context chain of a net/http client connection."""
         caller, context = record.caller_uid, record.context_uid
+        if record.flags & FLAG_GO_POOLED:
+            self.needs.caller(x.pid, record.caller_goid != 0)
         inherited = bool(record.flags & FLAG_CALLER_PARENT)
         believed: bool | None = True
         sites: tuple[int, ...] = (record.caller_site,)

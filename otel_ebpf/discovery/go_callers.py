@@ -64,7 +64,10 @@ REGISTERS_SINCE = (1, 17)
 _PROGRAMS = (("go_h2_serve", "go_h2_read_loop"), ("go_x_serve", "go_x_read_loop"))
 
 
+_READ_LOOP = "net/http.(*persistConn).readLoop"
+_ROUND_TRIP = "net/http.(*persistConn).roundTrip"
 NEEDS = {
+    "callers": "who asks cannot be read from its connections of net/http",
     "handlers": "its handlers call others without the request's context",
     "streams": "it calls gRPC services without a request's context",
     "contexts": "it calls databases on goroutines that serve no request",
@@ -157,7 +160,7 @@ def needed_probes(
 ) -> list[tuple[str, str, bool]]:
     """Probes that fire once a request, for what ``correlation.needs`` calls ``what``:
     (function, BPF program, whether it is each of the function's returns)."""
-    if go.version < REGISTERS_SINCE:
+    if go.version < REGISTERS_SINCE and what != "callers":
         return []
     probes: list[tuple[str, str, bool]] = []
     if what == "handlers":
@@ -169,6 +172,9 @@ def needed_probes(
             probes.append((_HANDLE_STREAM, "go_grpc_handler", False))
     elif what == "streams" and members.get("grpc.cs_conn", ABSENT) >= 0:
         probes.append((f"{_GRPC}.(*http2Client).NewStream", "go_grpc_asked", True))
+    elif what == "callers":
+        probes += [(_READ_LOOP, "go_persist_conn_read_loop", False)]
+        probes += [(_ROUND_TRIP, "go_persist_conn_round_trip", False)]
     elif what == "contexts":
         for name in DATABASE_CALLS:
             probes += [(name, "go_work_begins", False), (name, "go_work_ends", True)]

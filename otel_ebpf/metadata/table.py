@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from cachetools import LRUCache
@@ -10,12 +11,14 @@ from otel_ebpf.metadata.describe import Describer
 from otel_ebpf.metadata.process import Process
 
 MAX_PROCESSES = 8192
+MAX_ENDED = 512
+"""Ended processes that stay known: some KB each, and their last exchanges come soon."""
 
 
 class ProcessTable:
     """pid -> Process, bounded. Tell it of execs and exits; nothing is polled.
 
-    A process that ended stays known until its pid is seen again or the room is needed,
+    A process that ended stays known until its pid is seen again or many others have ended,
     for its last exchanges finish after it. ``get`` gives the same object for as long
     as the program runs, so exporters may group by identity.
     """
@@ -30,6 +33,7 @@ class ProcessTable:
         self._describer = describer or Describer(env)
         self._known: LRUCache[int, Process] = LRUCache(limit)
         self._stale: set[int] = set()
+        self._ended: deque[int] = deque()
         self.described = 0
         """Processes read from /proc."""
         self.gone = 0
@@ -70,9 +74,18 @@ class ProcessTable:
             self._stale.add(pid)
 
     def exit(self, pid: int) -> None:
-        """The process ended. Its description stays until the pid is used again."""
-        if pid in self._known:
-            self._stale.add(pid)
+        """The process ended. Its description stays until the pid is used again, or until
+        ``MAX_ENDED`` others have ended."""
+        if pid not in self._known:
+            return
+        self._stale.add(pid)
+        self._ended.append(pid)
+        if len(self._ended) > MAX_ENDED:
+            first = self._ended.popleft()
+            # Unless that number is another process's by now.
+            if first in self._stale:
+                self._stale.discard(first)
+                self._known.pop(first, None)
 
     def _trim(self) -> None:
         # Marks of processes that the cache has let go; amortised over many calls.

@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.raw import Connection
 from tests.e2e.services import Service
-from tests.e2e.traces_left import map_keys, own_memory, trapped, wait_for
+from tests.e2e.traces_left import foreign_uprobes, map_keys, own_memory, trapped, wait_for
 from tests.e2e.truth import TRUTH, drive, judge, pair
 from tests.gobuild import build_go
 
@@ -125,8 +125,8 @@ def goes_on(counts: dict[str, int]) -> None:
     wait_for(lambda: counts["good"] >= aim, "100 requests")
 
 
-def test_an_agent_that_is_killed_under_load_leaves_nothing_and_breaks_nothing() -> None:
-    program = build_go(TRUTH)
+def test_an_agent_that_is_killed_under_load_leaves_nothing_and_breaks_nothing(shop: Path) -> None:
+    program = shop
     front, back = pair(program)
     with front, back, loaded(front) as counts:
         for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
@@ -139,7 +139,10 @@ def test_an_agent_that_is_killed_under_load_leaves_nothing_and_breaks_nothing() 
                 agent.process.send_signal(number)
                 agent.process.wait(30)
                 agent.kill()
-            wait_for(lambda: not trapped(front.pid, program), "the program's own code again")
+            wait_for(
+                lambda: not trapped(front.pid, program) or foreign_uprobes(program),
+                "the program's own code again",
+            )
             goes_on(counts)
     assert counts["bad"] == 0
     assert front.process.poll() == 0 or front.process.returncode == -signal.SIGTERM
@@ -190,6 +193,7 @@ def test_a_thousand_short_programs_leave_no_memory_behind(shop: Path, back: Serv
             list(pool.map(run, range(700)))
         wait_for(lambda: not stale(agent), "no more of the dead")
         grown = own_memory(agent.pid) - before
-    assert grown < 6 << 20, f"{grown >> 10} KiB more after 700 processes"
+    # Some KB are kept of each of the latest 512 that have ended.
+    assert grown < 10 << 20, f"{grown >> 10} KiB more after 700 processes"
     # Some of them are over before they can be looked at.
     assert agent.ledger["go_processes"] >= 300

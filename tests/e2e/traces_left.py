@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -14,6 +15,7 @@ from otel_ebpf.discovery.go_binary import read_go_binary
 from otel_ebpf.kernel import sysbpf
 
 MAP_GET_NEXT_KEY, MAP_GET_FD_BY_ID = 4, 14
+LINK_GET_FD_BY_ID, LINK_GET_NEXT_ID, UPROBE_MULTI_LINK = 30, 31, 12
 PROBED = ("net/http.(*persistConn).readLoop", "net/http.(*conn).serve", "runtime.casgstatus")
 
 
@@ -32,6 +34,35 @@ def trapped(pid: int, program: Path, functions: tuple[str, ...] = PROBED) -> lis
             if file.read(1) != memory.read(1):
                 found.append(name)
     return found
+
+
+def foreign_uprobes(program: Path) -> bool:
+    """Whether anybody has uprobes in this program: another agent on this host, when ours is
+    gone, for a uprobe's link does not outlive the process that holds it."""
+    number = 0
+    while True:
+        try:
+            _, attr = sysbpf.bpf(LINK_GET_NEXT_ID, struct.pack("=II", number, 0))
+        except FileNotFoundError:
+            return False
+        number = struct.unpack_from("=I", attr, 4)[0]
+        try:
+            fd, _ = sysbpf.bpf(LINK_GET_FD_BY_ID, struct.pack("=II", number, 0))
+        except OSError:
+            continue  # ended meanwhile
+        try:
+            path = ctypes.create_string_buffer(4096)
+            info = ctypes.create_string_buffer(64)  # struct bpf_link_info, of a multi uprobe
+            struct.pack_into("=Q", info, 16, ctypes.addressof(path))
+            struct.pack_into("=I", info, 48, len(path))
+            asked = struct.pack("=IIQ", fd, len(info), ctypes.addressof(info))
+            with contextlib.suppress(OSError):
+                sysbpf.bpf(sysbpf.OBJ_GET_INFO_BY_FD, asked)
+                kind = struct.unpack_from("=I", info)[0]
+                if kind == UPROBE_MULTI_LINK and path.value == os.fsencode(program):
+                    return True
+        finally:
+            os.close(fd)
 
 
 def wait_for(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

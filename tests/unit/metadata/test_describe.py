@@ -193,6 +193,21 @@ def test_the_table_is_bounded(start: Start, script: list[str]) -> None:
     assert len(table) == 2
 
 
+def test_only_the_latest_of_the_ended_are_kept(
+    start: Start, script: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_ebpf.metadata.table.MAX_ENDED", 2)
+    table = ProcessTable({})
+    children = [start(script) for _ in range(4)]
+    for child in children:
+        known(table.get(child.pid))
+    for child in children:
+        child.kill()
+        child.wait()
+        table.exit(child.pid)
+    assert [table.get(child.pid) is None for child in children] == [True, True, False, False]
+
+
 def test_describing_is_cheap() -> None:
     describer = Describer({})
     describer.describe(os.getpid())
