@@ -35,6 +35,7 @@ from .http2_streams import Begin, Heads, Streams
 
 MAX_BLOCK = 65536
 """Most bytes of one header block that are kept; a longer one counts as cut."""
+_WHOLE = END_HEADERS | PADDED | WITH_PRIORITY
 _MAX_REMEMBERED = 64
 _MAX_REMEMBERED_SIZE = 512
 
@@ -154,9 +155,10 @@ class Http2Parser(Streams):
             self._go_on(direction, data[:at], end_ts, out)
         unpack = ENTRY.unpack_from
         while at + 13 <= size:
-            place, high, low, kind, flags, stream = unpack(data, at)
+            place, high, amount, kind, flags, stream = unpack(data, at)
             at += 13
-            amount = high << 16 | low
+            if high:
+                amount |= high << 16
             offset = place - start & 0xFFFFFFFF
             if offset >> 31:
                 offset -= 1 << 32  # its header began in an earlier segment
@@ -169,7 +171,16 @@ class Http2Parser(Streams):
                 continue
             payload = data[at : at + amount]
             at += amount
-            if len(payload) == amount:
+            if (
+                kind == HEADERS
+                and flags & _WHOLE == END_HEADERS
+                and len(payload) == amount
+                and half.block is None
+            ):
+                # Nearly every block is whole in its one frame.
+                ends = bool(flags & END_STREAM)
+                self._headers(direction, stream, self._heads(half, payload), ends, begin, out)
+            elif len(payload) == amount:
                 self._frame(direction, half, kind, flags, stream, payload, begin, out)
             elif plausible(data[at - amount - HEADER : at - amount]):
                 half.frame = frame = _Open(kind, flags, stream, begin)
@@ -252,7 +263,6 @@ class Http2Parser(Streams):
             if flags & (PADDED | WITH_PRIORITY):
                 payload = _bare(payload, flags)
             if flags & END_HEADERS:
-                # Nearly every block is whole in its one frame.
                 heads = self._heads(half, payload)
                 self._headers(direction, stream, heads, bool(flags & END_STREAM), begin, out)
                 return
@@ -319,9 +329,7 @@ class Http2Parser(Streams):
                     half.heads.clear()
                 half.heads[block] = known
         head = known[1]
-        if head.__class__ is Http2Response:
-            return known[0], Http2Response(known[0])  # its trailers are its own
-        return known
+        return (known[0], head.again()) if isinstance(head, Http2Response) else known
 
 
 def _make(fields: Fields) -> Heads:

@@ -138,6 +138,13 @@ class Http2Response(_Head):
         self.status = int(status) if len(status) == 3 and status.isdecimal() else 0
         self.trailers: Fields | None = None
 
+    def again(self) -> Http2Response:
+        """The same head for another stream, whose trailers are its own."""
+        made = Http2Response.__new__(Http2Response)
+        made.block, made.lower, made.status = self.block, self.lower, self.status
+        made.trailers = None
+        return made
+
     @property
     def grpc(self) -> bool:
         """Its content is gRPC, by the head or by the trailers."""

@@ -39,9 +39,9 @@ Heads = tuple[Fields, "Http2Request | Http2Response | None"]
 class _Stream:
     __slots__ = ("doubt", "request", "response")
 
-    def __init__(self) -> None:
-        self.request: Message | None = None
-        self.response: Message | None = None
+    def __init__(self, request: Message | None = None, response: Message | None = None) -> None:
+        self.request = request
+        self.response = response
         self.doubt = 0
 
 
@@ -84,7 +84,28 @@ class Streams:
             self.client = direction if kind == REQUEST_HEAD else 1 - direction
         if number & 1 == 0:
             return  # pushed: nobody asked for it
-        stream = self._streams.get(number)
+        streams = self._streams
+        stream = streams.get(number)
+        # The usual request and response first.
+        if direction == self.client:
+            if stream is None and kind == REQUEST_HEAD and len(streams) < MAX_STREAMS:
+                message = self._message(REQUEST, number, head, fields, begin)
+                message.complete = ends
+                self._last = max(self._last, number)
+                streams[number] = _Stream(message)
+                out.append(message)
+                return
+        elif (
+            stream is not None
+            and not ends
+            and not stream.doubt
+            and stream.response is None
+            and isinstance(head, Http2Response)
+            and head.status >= 200
+        ):
+            stream.response = message = self._message(RESPONSE, number, head, fields, begin)
+            out.append(message)
+            return
         if stream is not None and stream.doubt:
             self._believe(number, stream)
         if direction == self.client:
@@ -159,7 +180,7 @@ class Streams:
         self,
         kind: int,
         number: int,
-        head: Http2Request | Http2Response,
+        head: Http2Request | Http2Response | None,
         fields: Fields,
         begin: Begin,
     ) -> Message:

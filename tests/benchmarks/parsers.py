@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import hpack
+
 from otel_ebpf.protocols.base import EGRESS, INGRESS
 from otel_ebpf.protocols.context import carried_context
 from otel_ebpf.protocols.http1 import Http1Parser
 from otel_ebpf.protocols.http1_head import HttpRequest
+from otel_ebpf.protocols.http2 import Http2Parser
+from otel_ebpf.protocols.http2_frames import PREFACE, Walk
 
 GET = (
     b"GET /api/items/42 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: Go-http-client/1.1\r\n"
@@ -72,6 +76,40 @@ def large_body(count: int) -> None:
         feed(EGRESS, b"", 65536, at, at, None)
 
 
+def streams(
+    request: list[tuple[str, str]], answer: list[tuple[str, str]], trailers: list[tuple[str, str]]
+) -> Callable[[int], None]:
+    """Streams one after another, each a segment a side, gone through as the kernel does."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        head = len(payload).to_bytes(3, "big") + bytes((kind, flags))
+        return head + stream.to_bytes(4, "big") + payload
+
+    ask, say = hpack.Encoder(), hpack.Encoder()
+    walks = (Walk(preface=True), Walk())
+    walks[1].trust()
+    told = []
+    for stream in range(1, 4001, 2):
+        asked = frame(1, 4, stream, ask.encode(request)) + frame(0, 1, stream, b"x" * 20)
+        said = frame(1, 4, stream, say.encode(answer)) + frame(0, 0, stream, b"y" * 30)
+        said += frame(1, 5, stream, say.encode(trailers))
+        for direction, data in (
+            (INGRESS, (PREFACE if stream == 1 else b"") + asked),
+            (EGRESS, said),
+        ):
+            told.append((direction, walks[direction].feed(data, len(data), 0).frames, len(data)))
+
+    def work(count: int) -> None:
+        for at in range(count):
+            if at % 2000 == 0:
+                parser = Http2Parser()
+                parser.begin(INGRESS)
+            for direction, frames, length in told[at % 2000 * 2 : at % 2000 * 2 + 2]:
+                parser.frames(direction, frames, 0, False, 0, length, at, at, at)
+
+    return work
+
+
 def context(head: HttpRequest) -> Callable[[int], None]:
     def work(count: int) -> None:
         for _ in range(count):
@@ -85,6 +123,14 @@ def main() -> None:
     measure(f"response with Content-Length, {len(OK)} bytes", responses)
     measure("exchange: GET, Content-Length", conversation(GET, OK))
     measure("exchange: GET, chunked", conversation(GET, CHUNKED))
+    fields = [
+        *((":method", "POST"), (":scheme", "http"), (":path", "/pkg.Service/Method")),
+        *((":authority", "127.0.0.1:8080"), ("content-type", "application/grpc")),
+        *(("user-agent", "grpc-go/1.85.0"), ("te", "trailers")),
+    ]
+    answer = [(":status", "200"), ("content-type", "application/grpc")]
+    trailers = [("grpc-status", "0"), ("grpc-message", "")]
+    measure("stream: gRPC, unary", streams(fields, answer, trailers))
     measure("segment of a counted body, not captured", large_body)
     measure("no trace context in the head", context(HttpRequest("GET", "/", "1.1", GET)))
     with_parent = HttpRequest("GET", "/", "1.1", GET[:-2] + PARENT)
