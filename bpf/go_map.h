@@ -105,8 +105,8 @@ INLINE u64 go_map_slot(struct go_map_t *m, u32 i, u32 *key, u64 *value)
 	u64 values = (2 + 2 * (i & 7)) & now | (5 + (i & 7)) & old;
 	u64 full = ((control >> 7) ^ 1) & now | ((control + 256 - HMAP_FULL) >> 8) & old;
 
-	*key = m->words[keys & 31] >> ((i & 1) << 5 & old);
-	*value = m->words[values & 31];
+	*key = m->words[within(keys, 32)] >> ((i & 1) << 5 & old);
+	*value = m->words[within(values, 32)];
 	return full & 1;
 }
 

@@ -118,9 +118,9 @@ INLINE int run_go_streams(void *ctx)
 			u64 stream = 0, full;
 			u32 id = 0, n = s->found;
 			full = go_map_slot(&s->client, j, &id, &stream);
-			s->list[n & (GO_FOUND - 1)].stream = stream;
-			s->list[n & (GO_FOUND - 1)].id = id;
-			s->list[n & (GO_FOUND - 1)].uid = 0;
+			s->list[within(n, GO_FOUND)].stream = stream;
+			s->list[within(n, GO_FOUND)].id = id;
+			s->list[within(n, GO_FOUND)].uid = 0;
 			full &= above(id, s->last) & (above(id, s->top) ^ 1);
 			s->found = n + (full & ~(u64)(s->seen >> go_place(id, s->last)));
 		}
@@ -166,14 +166,14 @@ INLINE int run_go_asked(void *ctx)
 		if (n >= s->found)
 			break;
 		if (!s->walking) {
-			u64 base = s->list[n & (GO_FOUND - 1)].stream;
+			u64 base = s->list[within(n, GO_FOUND)].stream;
 			u32 id = 0;
 			if (base_at >= 0)
 				READ_USER(base, base, base_at);
 			READ_USER(id, base, id_at);
-			if (id != (u32)s->list[n & (GO_FOUND - 1)].id) {
+			if (id != (u32)s->list[within(n, GO_FOUND)].id) {
 				/* The slot is being filled: it is there when it is looked at again. */
-				s->list[n & (GO_FOUND - 1)].stream = 0;
+				s->list[within(n, GO_FOUND)].stream = 0;
 				s->done = n + 1;
 				continue;
 			}
@@ -187,7 +187,7 @@ INLINE int run_go_asked(void *ctx)
 			op->looked = 1;
 			go_look(ctx, op, s, PROG_GO_ASKED);
 		}
-		s->list[n & (GO_FOUND - 1)].uid = uid;
+		s->list[within(n, GO_FOUND)].uid = uid;
 		s->walking = 0;
 		s->done = n + 1;
 	}
@@ -335,7 +335,7 @@ INLINE int run_go_tell(void *ctx)
 	NO_UNROLL
 	for (int i = 0; i < TOLD_AT_ONCE; i++) {
 		u32 n = s->done;
-		struct go_found_t *found = &s->list[n & (GO_FOUND - 1)];
+		struct go_found_t *found = &s->list[within(n, GO_FOUND)];
 
 		if (n >= s->found)
 			break;
@@ -450,7 +450,7 @@ INLINE int run_go_server(void *ctx)
 			u64 stream = 0, full;
 			u32 id = 0, n = s->fresh_found;
 			full = go_map_slot(&s->server, j, &id, &stream);
-			s->fresh[n & (2 * GO_FRESH - 1)] = stream;
+			s->fresh[within(n, 2 * GO_FRESH)] = stream;
 			s->fresh_found = n + (full & above(id, s->server_last));
 		}
 	}
@@ -464,7 +464,7 @@ INLINE int run_go_server(void *ctx)
 		if (n >= s->fresh_found)
 			break;
 		s->fresh_done = n + 1;
-		stream = s->fresh[n & (2 * GO_FRESH - 1)];
+		stream = s->fresh[within(n, 2 * GO_FRESH)];
 		READ_USER(of.context, stream, h->stream_ctx + 8);
 		READ_USER(id, stream, h->stream_id);
 		if (!of.context || !id)

@@ -10,6 +10,13 @@
 #define FORGET_BOUNDS(value) asm volatile("" : "+r"(value))
 #define INLINE static inline __attribute__((always_inline))
 
+/* An index into an array of `size` members, a power of two; the mask comes last. */
+INLINE u64 within(u64 index, u64 size)
+{
+	FORGET_BOUNDS(index);
+	return index & (size - 1);
+}
+
 /* The number of an HTTP/2 stream's request, among those of HTTP/1 requests (bit 63 clear):
  * 8 bits of the CPU that numbered the socket, 24 of its count, 31 of the stream. */
 INLINE u64 stream_uid(u64 socket_id, u32 stream)

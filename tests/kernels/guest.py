@@ -14,7 +14,7 @@ import traceback
 from otel_ebpf.errors import KernelError
 from otel_ebpf.events.decode import Decoder, Record
 from otel_ebpf.events.layout import DATA, REQUEST, RESPONSE
-from otel_ebpf.kernel import sysbpf
+from otel_ebpf.kernel import sysbpf, tries
 from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.loader import Kernel
 from otel_ebpf.kernel.obtain import Materials
@@ -89,6 +89,8 @@ def attempt(receives: str, reads: str) -> str:
 
 def refused() -> list[str]:
     """Programs that this kernel does not take, each with the verifier's last words."""
+    with contextlib.suppress(OSError):
+        tries.raise_memlock()
     compiled = Materials(KernelConfig()).finish()[1]
     tables = {definition.name: create(definition) for definition in compiled.maps}
     programs = Programs(compiled, tables)
