@@ -101,6 +101,8 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 	w->rest = op->count;
 	if (op->limit && op->limit < op->count)
 		w->rest = op->limit;
+	if (st->tls)
+		r->caller_site = r->ref_ts; /* which is to tell of frames */
 	fill_address(r, st);
 	read_seq(o, op, st);
 	st->bytes[r->direction & 1] += op->count;

@@ -383,7 +383,6 @@ int kp_data(struct pt_regs *regs)
 	if (!st || !conf || !o)
 		goto out;
 	if (st->protocol == PROTOCOL_HTTP2) {
-		r->caller_site = r->ref_ts; /* which tells of frames there */
 		http2_segment(regs, o, op, &s->walk, st, false, 0, true);
 		goto out;
 	}

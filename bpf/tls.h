@@ -127,8 +127,6 @@ INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		READ_KERNEL(seq, op->sk, o->tcp_write_seq);
 		r->ref_ts = tls_place(seq + TLS_RECORD_HEADER + size,
 				      size > TLS_OVERHEAD ? size - TLS_OVERHEAD : 0, 0);
-		if (st->protocol == PROTOCOL_HTTP2)
-			r->caller_site = r->ref_ts; /* which tells of frames there */
 	}
 	op->buf = t->buf;
 	op->count = t->len;

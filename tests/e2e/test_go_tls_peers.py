@@ -75,6 +75,36 @@ def test_http2_over_tls_is_joined_and_has_parents() -> None:
     assert {s["attributes"]["network.protocol.version"] for s in calls} == {"2"}
 
 
+def test_streams_that_are_older_than_the_agent_are_joined() -> None:
+    """Where both ends were joined midway, and by then count their plaintext differently."""
+    program = build_go(TRUTH)
+    with (
+        Service("back", [program, "-tls", "1.3", "-h2"]) as back,
+        Service(
+            "front", [program, "-tls", "1.3", "-h2", "-next", f"https://{back.address}"]
+        ) as front,
+        connect(front) as connection,
+    ):
+        # The client's connection is there before the agent is.
+        ask(connection, "/call?id=ctx.before&mode=ctx&n=1")
+        with Agent(pids=[front.pid, back.pid]) as agent:
+            for number in range(20):
+                ask(connection, f"/call?id=ctx.{number}&mode=ctx&n=2")
+            spans = agent.stop()
+    calls = {(s["trace_id"], s["span_id"]): s for s in spans if s["kind"] == "CLIENT"}
+    served = [
+        s for s in spans if s["kind"] == "SERVER" and s["resource"]["process.pid"] == back.pid
+    ]
+    assert len(calls) == len(served) == 40
+    parents = [(s["trace_id"], s["parent_span_id"]) for s in served]
+    # Each has a parent of its own that began before it and ended after it.
+    assert len(set(parents)) == 40 and set(parents) == set(calls)
+    for span, parent in zip(served, parents, strict=True):
+        call = calls[parent]
+        assert call["start_time_unix_nano"] <= span["start_time_unix_nano"]
+        assert span["end_time_unix_nano"] <= call["end_time_unix_nano"]
+
+
 def test_tls_over_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     context = ssl.create_default_context()

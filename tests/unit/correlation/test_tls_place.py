@@ -14,6 +14,7 @@ def record(
     ref: int, *, begins: int = NOTHING, syscall: int = CALL_TLS_WRITE, seq: int = 0
 ) -> Record:
     made = Record()
+    made.caller_site = 0
     made.ref_ts, made.begins, made.syscall, made.tcp_seq = ref, begins, syscall, seq
     return made
 
@@ -53,7 +54,14 @@ def test_frames_have_places_where_the_whole_connection_was_followed() -> None:
     whole = record(5, begins=FRAMES, syscall=CALL_TLS_READ | TLS_WHOLE, seq=2**32 - 2)
     place = tls_place(whole, 3)
     assert place is not None and place & 0xFFFFFFFF == 1
-    assert tls_place(record(5, begins=FRAMES, seq=9), 0) is None
+
+
+def test_frames_of_older_connections_have_those_of_their_records() -> None:
+    late = record(5, begins=FRAMES, seq=9)
+    late.caller_site = told(7, 100, 3)
+    assert tls_place(late, 2) == tls_place(record(told(7, 100, 3)), 2)
+    late.caller_site = 0
+    assert tls_place(late, 0) is None
 
 
 def test_no_two_kinds_of_places_are_equal() -> None:
