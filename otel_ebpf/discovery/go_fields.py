@@ -66,7 +66,7 @@ _HTTP2: dict[str, str] = {
     "hpackEncoder",
     "stream": "sc id ctx state",
     "ClientConn": "t tconn tlsState streams nextStreamID br bw fr henc hbuf",
-    "clientStream": "cc ctx req ID",
+    "clientStream": "cc ctx req ID respHeaderRecv",
     "clientConnReadLoop": "cc",
     "HeadersFrame": "headerFragBuf",
     "MetaHeadersFrame": "Fields Truncated",
