@@ -37,6 +37,14 @@ class Run:
     seconds: dict[int, float] = field(default_factory=dict)
     calls: int = 0
 
+    def join(self, other: Run) -> None:
+        """Adds what another run gave."""
+        self.score.join(other.score)
+        self.spans += other.spans
+        self.calls += other.calls
+        for name, count in other.ledger.items():
+            self.ledger[name] = self.ledger.get(name, 0) + count
+
 
 @contextmanager
 def started_services() -> Iterator[dict[str, Service]]:

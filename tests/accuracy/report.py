@@ -17,6 +17,9 @@ threads). Every request carries two headers that only the harness reads: the id 
 and the id of the request it is made for. The tracer captures them as span attributes, so
 each span's parent can be compared with the truth.
 
+Two more Go services speak HTTP/1, HTTP/2 and gRPC with each other in every combination (rows such
+as "gRPC to HTTP/2": a gRPC handler that calls over HTTP/2), and tell the truth in the same way.
+
 An edge is **right** when the parent is the true one, **wrong** when it is any other span,
 **absent** when the tracer gave no parent, and has **no span** when the span itself, or that of
 its parent, is missing.

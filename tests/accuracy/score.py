@@ -109,13 +109,25 @@ class Score:
                 into.rules[name] += count
         return list(merged.values())
 
+    def join(self, other: Score) -> None:
+        """Adds another run's edges."""
+        self.rows.update(other.rows)
+        self.problems += other.problems
+        self.trees += other.trees
+        self.whole_trees += other.whole_trees
+        for name, count in other.anomalies.items():
+            self.anomalies[name] = self.anomalies.get(name, 0) + count
+
     def levels(self) -> list[int]:
         return sorted({concurrency for _, concurrency in self.rows})
 
 
 def truth_id(span: Span) -> str:
     """The call a span belongs to, by the captured header; "" when it has none."""
-    value = span.get("attributes", {}).get("http.request.header.x-truth-id", "")
+    attributes = span.get("attributes", {})
+    value = attributes.get("http.request.header.x-truth-id") or attributes.get(
+        "rpc.request.metadata.x-truth-id", ""
+    )
     if isinstance(value, (list, tuple)):
         return str(value[0]) if len(value) == 1 else ""
     return str(value)

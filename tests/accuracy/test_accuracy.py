@@ -6,6 +6,7 @@ import pytest
 
 from tests.accuracy.harness import run_accuracy
 from tests.accuracy.report import summary, total_table
+from tests.accuracy.streams import run_streams
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -13,6 +14,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 @pytest.mark.timeout(300)
 def test_parents_are_true_and_recall_keeps_its_floors() -> None:
     run = run_accuracy({1: 40, 16: 160, 64: 160})
+    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
+    assert run.score.passes, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
+
+
+@pytest.mark.timeout(300)
+def test_streams_have_the_parents_that_asked_for_them() -> None:
+    run = run_streams({1: 24, 16: 48, 64: 96})
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
 

@@ -48,9 +48,10 @@ def drive(
     requests: int,
     calls: int = 2,
     concurrency: int = 1,
+    tag: str = "",
 ) -> None:
     """``requests`` of the relay over ``protocol``, modes in turn; each makes ``calls`` calls,
-    over the protocols ``over`` in turn.
+    over the protocols ``over`` in turn. ``tag`` is in the requests' names.
 
     Raises:
         AssertionError: not all were answered well.
@@ -60,7 +61,7 @@ def drive(
             *(service.command[0], "-drive", protocol, "-modes", ",".join(modes)),
             *("-over", "+".join(over), "-next", service.address),
             *("-requests", str(requests), "-calls", str(calls)),
-            *("-concurrency", str(concurrency)),
+            *("-concurrency", str(concurrency), "-tag", tag),
         ],
         capture_output=True,
         text=True,

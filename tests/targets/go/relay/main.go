@@ -183,7 +183,7 @@ func init() {
 }
 
 // drive makes requests of the relay at next.
-func drive(how, modes, over string, requests, calls, concurrency int, warm bool) int {
+func drive(how, modes, over, tag string, requests, calls, concurrency int, warm bool) int {
 	if warm {
 		if err := call(context.Background(), how, "leaf.0.-.warm", ""); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -202,7 +202,7 @@ func drive(how, modes, over string, requests, calls, concurrency int, warm bool)
 				if number > requests {
 					return
 				}
-				id := fmt.Sprintf("%s.%d.%s.%d", ways[number%len(ways)], calls, over, number)
+				id := fmt.Sprintf("%s.%d.%s.%s%d", ways[number%len(ways)], calls, over, tag, number)
 				if err := call(context.Background(), how, id, ""); err != nil {
 					if atomic.AddInt64(&bad, 1) == 1 {
 						fmt.Fprintln(os.Stderr, id, err)
@@ -227,6 +227,7 @@ func main() {
 	calls := flag.Int("calls", 2, "calls for each")
 	concurrency := flag.Int("concurrency", 1, "requests at once")
 	warm := flag.Bool("warm", true, "one request first that makes no calls")
+	tag := flag.String("tag", "", "goes before the numbers in requests' names")
 	to := flag.String("next", "", "protocol=address of the relay to call, comma-separated")
 	flag.Parse()
 	for _, part := range strings.Split(*to, ",") {
@@ -235,7 +236,7 @@ func main() {
 		}
 	}
 	if *driven != "" {
-		os.Exit(drive(*driven, *modes, *over, *requests, *calls, *concurrency, *warm))
+		os.Exit(drive(*driven, *modes, *over, *tag, *requests, *calls, *concurrency, *warm))
 	}
 	for i := 0; i < 8; i++ {
 		go func() {

@@ -1,0 +1,75 @@
+"""HTTP/2 and gRPC: who asked for a stream, in every combination with HTTP/1, as more rows.
+
+A relay (tests/targets/go/relay) answers requests of one protocol and calls another relay over
+the others. Which request makes which calls follows from the request's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.accuracy.harness import Run, Say
+from tests.accuracy.plan import Call, Kind
+from tests.accuracy.score import score
+from tests.e2e import relay
+from tests.e2e.agent import Agent
+from tests.e2e.services import Service
+
+SERVED = ("grpc", "h2", "http1")
+CALLED = ("grpc", "h2", "http1")
+MODES = {
+    # mode of the relay -> (how its row calls it, whether the context is passed on)
+    "ctx": ("one goroutine", True),
+    "wrapped": ("one goroutine", True),
+    "par": ("parallel", True),
+    "chain": ("chain3", True),
+    "pool": ("pool", True),
+    "poolwrapped": ("pool", True),
+    "none": ("one goroutine", False),
+    "parnone": ("parallel", False),
+}
+_NAMES = {"grpc": "gRPC", "h2": "HTTP/2", "http1": "HTTP/1"}
+
+
+def calls_of(levels: dict[int, int]) -> Iterator[Call]:
+    """Every request that the relays get, and every call that follows from it."""
+    for concurrency, requests in levels.items():
+        for served in SERVED:
+            for number in range(1, requests + 1):
+                mode = tuple(MODES)[number % len(MODES)]
+                name = (
+                    f"{mode}.{len(CALLED)}.{'+'.join(CALLED)}.{_tag(concurrency, served)}{number}"
+                )
+                yield Call(name, "", "", "go-front", None, name, concurrency)
+                for i, called in enumerate(CALLED):
+                    how, context = MODES[mode]
+                    way = f"{_NAMES[served]} to {_NAMES[called]}"
+                    # Nothing is promised without a context: a probe has to be asked for first.
+                    kind = Kind("go", how, way, context, 99.0 if context else None)
+                    yield Call(
+                        f"leaf.0.-.{name}:{i}", name, "go-front", "go-back", kind, name, concurrency
+                    )
+
+
+def _tag(concurrency: int, served: str) -> str:
+    return f"{concurrency}-{served}-"
+
+
+def run_streams(levels: dict[int, int], *, say: Say = lambda _: None) -> Run:
+    """``levels``: concurrency -> requests over each protocol."""
+    front, back = relay.pair(relay.build())
+    pids = {"go-front": front.pid, "go-back": back.pid}
+    with front, back, Agent(pids=pids.values(), env=relay.ENV) as agent:
+        for concurrency, requests in levels.items():
+            for served in SERVED:
+                _drive(front, served, requests, concurrency)
+            say(f"streams, concurrency {concurrency}: {requests} requests a protocol")
+        spans = agent.stop(120)
+    calls = list(calls_of(levels))
+    return Run(score(calls, spans, pids), spans, agent.ledger, 0, {}, len(calls))
+
+
+def _drive(front: Service, served: str, requests: int, concurrency: int) -> None:
+    relay.drive(
+        front, served, MODES, CALLED, requests, len(CALLED), concurrency, _tag(concurrency, served)
+    )
