@@ -167,7 +167,7 @@ class Agent:
         if launched is not None:
             kernel.choose([launched.pid])
         if config.kernel.filter_processes and not config.kernel.ports and not config.globs:
-            self._chosen = kernel.chosen
+            self._chosen = self._targets.traced = kernel.chosen
         kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
         kernel.open_executions(self._on_exec)
         kernel.attach()

@@ -185,6 +185,8 @@ class Targets:
         self._kernel: KernelSide | None = None
         self._uprobes: Uprobes | None = None
         self._runtimes: Runtimes | None = None
+        self.traced: Callable[[int], bool] = lambda pid: True
+        """Whether anything is to be known of a process; set before ``start``."""
         self.found: deque[tuple[int, str]] = deque()
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.go_processes = 0
@@ -355,6 +357,8 @@ class Targets:
             self.unreadable += 1
         if self._chosen(image.exe):
             self._kernel.choose([image.pid])
+        if not self.traced(image.pid):
+            return
         if image.go is not None:
             self._apply_go(self._kernel, image, image.go)
         elif self._runtimes is not None:

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from otel_ebpf.discovery.elf import ElfError, ElfImage
+from cachetools import LRUCache
+
+from otel_ebpf.discovery.elf import ElfError, ElfImage, identity
 from otel_ebpf.discovery.memory import Mapping, Memory, mappings
 from otel_ebpf.discovery.procfs import ProcFs
 
@@ -29,6 +31,10 @@ _OB_TYPE, _TYPE_NAME, _TYPE_DICT, _MODULE_DICT = 8, 24, b"dict", 16
 _DICT_KEYS = 32
 _MAX_ENTRIES = 16384
 _ASCII_COMPACT = 0x60  # bits of PyASCIIObject.state
+
+_FILES: LRUCache[tuple[int, int, int, int], tuple[dict[str, int], int | None, str] | None]
+_FILES = LRUCache(256)
+"""What was read of a file: every process of a program maps the same, and is looked at often."""
 
 FROM_TABLE = (
     "thread_interpreter",
@@ -91,20 +97,34 @@ def _candidates(pid: int, proc: ProcFs) -> Iterator[Mapping]:
 def _symbols(pid: int, mapping: Mapping, proc: ProcFs) -> tuple[dict[str, int], str] | None:
     """Addresses in the process of what is asked for, and the minor version."""
     path = proc.path(pid, f"map_files/{mapping.start:x}-{mapping.end:x}")
+    file = identity(path)
+    if file not in _FILES:
+        _FILES[file] = _read_symbols(path)
+    read = _FILES[file]
+    if read is None:
+        return None
+    values, load, version = read
+    bias = mapping.start - load if load is not None else 0
+    named = _LIBRARY.search(mapping.path) or _NAMED.search(mapping.path)
+    if not version and named is not None:
+        version = named.group(1)
+    return {name: value + bias for name, value in values.items()}, version
+
+
+def _read_symbols(path: str | Path) -> tuple[dict[str, int], int | None, str] | None:
+    """Values of the symbols in a file, the address that its beginning is linked for, and the
+    version that it tells, "" if none. None: it is no interpreter."""
     with ElfImage(path) as image:
         found = image.symbols(_SYMBOLS, ".dynsym", ".dynstr")
         if "_PyRuntime" not in found or "PyContext_Type" not in found:
             return None
         loads = [s.vaddr for s in image.segments if s.kind == "PT_LOAD" and s.offset == 0]
-        bias = mapping.start - (loads[0] & ~0xFFF) if loads else 0
         version = ""
         if "Py_Version" in found:  # since 3.11
             raw = image.bytes_at(found["Py_Version"].value, 4)
             version = f"{raw[3]}.{raw[2]}" if len(raw) == 4 else ""
-    named = _LIBRARY.search(mapping.path) or _NAMED.search(mapping.path)
-    if not version and named is not None:
-        version = named.group(1)
-    return {name: symbol.value + bias for name, symbol in found.items()}, version
+    values = {name: symbol.value for name, symbol in found.items()}
+    return values, loads[0] & ~0xFFF if loads else None, version
 
 
 def _walk(memory: Memory, symbols: dict[str, int], known: dict[str, int]) -> dict[str, int] | None:
