@@ -96,7 +96,8 @@ class Pipeline:
     def advance(self, watermark: int) -> None:
         """No record older than ``watermark`` (ns, CLOCK_MONOTONIC) will come any more."""
         self._feed(self.orderer.advance(watermark))
-        self._emit(self.correlator.tick(watermark))
+        for exchanges in self.correlator.ticking(watermark):
+            self._emit(exchanges)
 
     def finish(self) -> None:
         """The end of the data: everything that can still leave does."""

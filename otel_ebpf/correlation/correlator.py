@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from otel_ebpf.correlation.assembly import Assembly
@@ -23,6 +23,8 @@ SETTLE = 100_000_000
 QUIET = 1_000_000_000
 """Nanoseconds without a byte after which a message whose end no framing shows has ended.
 Connections are looked at that often, so it may take twice as long."""
+AT_ONCE = 32
+"""Exchanges that are settled together when time passes."""
 MAX_CONNECTIONS = 131_072
 
 
@@ -77,17 +79,27 @@ class Correlator:
 
     def tick(self, now: int) -> list[Exchange]:
         """Time has come to ``now`` (ns, CLOCK_MONOTONIC); all older records were fed."""
+        return [x for some in self.ticking(now) for x in some]
+
+    def ticking(self, now: int) -> Iterator[list[Exchange]]:
+        """Like ``tick``, a few at a time: what these are made of is in the processor's cache
+        still when a later stage looks at it."""
         self.now = now
         settling = self._settling
+        taken = 0
         while settling and settling[0][0] <= now:
             _, x = settling.popleft()
             self._give_up_waiting(x)
+            taken += 1
+            if taken % AT_ONCE == 0:
+                self.assembly.tick(now)
+                yield self.left()
         watched = self._watched
         while watched and watched[0][0] <= now:
             self._look_at(watched.popleft()[1])
         self.assembly.tick(now)
         self.parents.tick(now)
-        return self.left()
+        yield self.left()
 
     def flush(self) -> list[Exchange]:
         """The end: everything that can be decided is, as it stands.

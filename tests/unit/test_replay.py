@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,11 +113,13 @@ def test_no_recording_is_large_or_holds_what_is_not_its_own() -> None:
 
 
 @pytest.fixture
-def readable(tmp_path: Path) -> Iterator[Path]:
-    """A folder that another user can read too."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+def readable() -> Iterator[Path]:
+    """A folder that another user can read too. Not below pytest's own, which each of its
+    runs closes to others again."""
+    with tempfile.TemporaryDirectory(prefix="otel-ebpf-test-") as name:
+        folder = Path(name)
         folder.chmod(0o755)
-    yield tmp_path
+        yield folder
 
 
 @pytest.mark.parametrize("compressed", [True, False])

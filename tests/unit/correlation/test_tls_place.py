@@ -16,6 +16,7 @@ def record(
     made = Record()
     made.caller_site = 0
     made.ref_ts, made.begins, made.syscall, made.tcp_seq = ref, begins, syscall, seq
+    made.caller_site = 0
     return made
 
 
