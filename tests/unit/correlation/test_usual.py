@@ -62,7 +62,7 @@ def told(x: Exchange) -> dict[str, Any]:
             shown = {"method": None, "target": None, "status": None}
             members[name] = {key: getattr(head, key, None) for key in shown} | {
                 "version": head.version,
-                "head": head.head,
+                "head": getattr(head, "head", None) or head.block.fields,
             }
     return members
 
