@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--programs", action="store_true", help="load each BPF program here, and list them"
     )
+    doctor.add_argument(
+        "--pid", default=None, metavar="N", help="what is known of a process, and its cost"
+    )
     return parser
 
 
@@ -145,6 +148,16 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "doctor":
+        if arguments.pid is not None:
+            from otel_ebpf.doctor_process import run_process_doctor
+            from otel_ebpf.selection import chosen_identity, parse_pid
+
+            return run_process_doctor(
+                parse_pid(arguments.pid),
+                sys.stdout,
+                as_json=arguments.json,
+                identity=chosen_identity(None, os.environ),
+            )
         from otel_ebpf.doctor import run_doctor
 
         return run_doctor(sys.stdout, as_json=arguments.json, programs=arguments.programs)

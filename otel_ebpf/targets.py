@@ -35,7 +35,9 @@ from otel_ebpf.discovery.go_identity import (
     identity_members,
     identity_places,
 )
+from otel_ebpf.discovery.go_proof import memory_of, prove
 from otel_ebpf.discovery.go_tls_calls import TlsPlan, tls_members, tls_plan
+from otel_ebpf.discovery.load_address import load_bias
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.runtimes import Runtimes
@@ -182,6 +184,9 @@ class Targets:
         self._tls: LRUCache[Key, TlsPlan | None] = LRUCache(MAX_IMAGES)
         self._needs: set[tuple[Key, str]] = set()
         """Programs with probes that fire once a request, and what for."""
+        self._proofs: LRUCache[Key, GoBinary] = LRUCache(MAX_IMAGES)
+        self._unproved: set[int] = set()
+        """Processes whose offsets are guesses that could not be proved yet."""
         self._kernel: KernelSide | None = None
         self._uprobes: Uprobes | None = None
         self._runtimes: Runtimes | None = None
@@ -191,6 +196,7 @@ class Targets:
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.go_processes = 0
         self.go_without_identity = 0
+        self.go_unproved = 0
         self.unreadable = 0
         self._thread = threading.Thread(target=self._run, name="otel-ebpf-targets", daemon=True)
 
@@ -244,6 +250,7 @@ class Targets:
         return {
             "go_processes": self.go_processes,
             "go_processes_without_goroutines": self.go_without_identity,
+            "go_processes_with_offsets_not_proved": self.go_unproved,
             "programs_unreadable": self.unreadable,
             "uprobes": self._uprobes.count if self._uprobes else 0,
             "uprobes_refused": self._uprobes.refused if self._uprobes else 0,
@@ -279,6 +286,10 @@ class Targets:
     def _tick(self, _: int) -> None:
         assert self._uprobes is not None
         self._uprobes.tick(time.monotonic(), lambda pid: self._alive(pid, None))
+        unproved, self._unproved = self._unproved, set()
+        for pid in unproved:
+            if pid in self._images:
+                self._guard(self._look, pid)
 
     def _alive(self, pid: int, start_ticks: int | None) -> bool:
         """Whether it still runs; one on its way out has ended, and so has one whose number is
@@ -359,6 +370,7 @@ class Targets:
             self._kernel.choose([image.pid])
         if not self.traced(image.pid):
             return
+        image = self._proved(image)
         if image.go is not None:
             self._apply_go(self._kernel, image, image.go)
         elif self._runtimes is not None:
@@ -369,6 +381,21 @@ class Targets:
             self._forget(image.pid)
         self.found.append((image.pid, image.language))
 
+    def _proved(self, image: ProcessImage) -> ProcessImage:
+        """With those guessed offsets that the running process bears out, if it needs any."""
+        go = image.go
+        if go is None or not go.guesses or "runtime.g.goid" in go.offsets:
+            return image
+        proved = self._proofs.get(go.identity)
+        if proved is None:
+            bias = load_bias(image.pid, go.entry, self._proc) if go.pie else 0
+            proved = prove(go, memory_of(image.pid, self._proc), bias or 0)
+            if proved is None:  # it has only just begun
+                self._unproved.add(image.pid)
+                return image
+            self._proofs[go.identity] = proved
+        return replace(image, go=proved)
+
     def _chosen(self, exe: str) -> bool:
         name = exe.rpartition("/")[2]
         return any(fnmatch.fnmatchcase(exe if "/" in glob else name, glob) for glob in self._globs)
@@ -376,7 +403,7 @@ class Targets:
     def _apply_go(self, kernel: KernelSide, image: ProcessImage, go: GoBinary) -> None:
         way = chosen_way(go, self._identity)
         births = births_seen(go) and (way in (UPROBE, BOTH) or go.identity in self._births)
-        bias = self._load_bias(image.pid, go) if go.pie else 0
+        bias = load_bias(image.pid, go.entry, self._proc) if go.pie else 0
         members = process_members(go, bias or 0, way, births)
         if go.pie and bias is None:
             members["allp"] = members["goidgen"] = 0
@@ -392,6 +419,7 @@ class Targets:
             self.go_processes += 1
             if members["g_goid"] < 0:
                 self.go_without_identity += 1
+                self.go_unproved += bool(go.guesses)
         self._images[image.pid] = image
         # A program that nobody chose is left as it is.
         if members["g_goid"] >= 0 and kernel.traces(image.pid):
@@ -451,19 +479,3 @@ class Targets:
             if descriptor is not None:
                 all_places = [*identity_places(descriptor, go, way, births), *places]
                 self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", all_places)
-
-    def _load_bias(self, pid: int, go: GoBinary) -> int | None:
-        """What is to be added to a position-independent program's addresses: where one of its
-        functions is mapped, less where it was linked. A linker may begin at any address."""
-        raw = self._proc.read(pid, "maps", 1 << 16) or b""
-        _, inode, _, _ = go.identity
-        name, place = next(iter(go.symbols.items()), ("", -1))
-        for line in raw.splitlines():
-            parts = line.split()
-            if len(parts) < 5 or parts[4] != b"%d" % inode:
-                continue
-            start, end = (int(part, 16) for part in parts[0].split(b"-"))
-            within = place - int(parts[2], 16)
-            if 0 <= within < end - start:
-                return start + within - go.addresses[name]
-        return None

@@ -1,14 +1,13 @@
 """Look into an ELF file quickly and safely.
 
 pyelftools reads headers and section tables. Whatever grows with the program
-(symbols, strings, code, debugging data) is searched as bytes in the memory map,
+(symbols, strings, code, debugging data) is searched as bytes in pieces of the file,
 so a program of 100 MB costs milliseconds and no copy of itself.
 Source: System V ABI, chapters 4 and 5; the gABI's compressed sections.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import zlib
@@ -20,8 +19,10 @@ from typing import IO, cast
 
 from elftools.elf.elffile import ELFFile
 
+from otel_ebpf.discovery.file_bytes import FileBytes
 from otel_ebpf.errors import OtelEbpfError
 
+MAX_FILE = 4 << 30
 MAX_SECTIONS = 4096
 MAX_SEGMENTS = 512
 MAX_SAME_TAIL = 8
@@ -78,25 +79,30 @@ class Symbol:
 
 
 class ElfImage:
-    """A 64-bit little-endian ELF file, memory-mapped. Use it as a context manager.
+    """A 64-bit little-endian ELF file. Use it as a context manager.
 
     ``file`` is a path or an open descriptor (which stays the caller's). Raises
-    ElfError for anything that is not such a file, and OSError as ``open`` does.
+    ElfError for anything that is not such a file, and OSError as ``open`` does;
+    later FileChangedError when the file has become shorter meanwhile.
     """
 
     def __init__(self, file: str | os.PathLike[str] | int) -> None:
         self.where = f"fd {file}" if isinstance(file, int) else os.fspath(file)
-        descriptor = os.dup(file) if isinstance(file, int) else os.open(file, os.O_RDONLY)
+        if isinstance(file, int):
+            self.data = FileBytes(file)
+        else:
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self.data = FileBytes(descriptor)
+            finally:
+                os.close(descriptor)
         try:
-            size = os.fstat(descriptor).st_size
-            if size < 64:
+            if len(self.data) > MAX_FILE:
+                raise self._error(f"the file is too large to be searched: {len(self.data)} bytes")
+            if len(self.data) < 64:
                 raise self._error("the file is too short to be a program")
-            self.data = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
-        finally:
-            os.close(descriptor)
-        try:
             self._read_headers()
-        except ElfError:
+        except (ElfError, OSError):
             self.data.close()
             raise
         except Exception as error:  # pyelftools raises many kinds on hostile input
@@ -120,6 +126,7 @@ class ElfImage:
             raise self._error("the ELF tables are unreasonably long")
         self.machine: str = elf.get_machine_arch()
         self.pie: bool = elf["e_type"] == "ET_DYN"
+        self.entry: int = elf["e_entry"]
         self.segments = [
             Segment(
                 str(s["p_type"]),
@@ -170,7 +177,7 @@ class ElfImage:
         self.close()
 
     def close(self) -> None:
-        """Unmap the file."""
+        """Close the file."""
         self.data.close()
 
     def file_offset(self, vaddr: int) -> int | None:
@@ -255,33 +262,22 @@ class ElfImage:
             return {}
         start, end = self.span(table)
         names, names_end = self.span(strings)
+        # Linkers may store a name as the tail of a longer one, so the byte before it is
+        # no proof; whether a symbol points at it is.
+        texts = {name.encode() + b"\0": name for name in wanted}
+        offsets = {
+            struct.pack("<I", at - names): texts[text]
+            for text, at in self.data.find_each(texts, names, names_end, MAX_SAME_TAIL)
+        }
         found: dict[str, Symbol] = {}
-        for name in wanted:
-            # Linkers may store a name as the tail of a longer one, so the byte before it is
-            # no proof; whether a symbol points at it is.
-            text = name.encode() + b"\0"
-            at = self.data.find(text, names, names_end)
-            for _ in range(MAX_SAME_TAIL):
-                if at < 0:
-                    break
-                entry = self._entry(struct.pack("<I", at - names), start, end)
-                if entry is not None:
-                    info, _, _, value, size = struct.unpack_from("<BBHQQ", self.data, entry + 4)
-                    found[name] = Symbol(name, value, size, info & 15 == _TLS_SYMBOL)
-                    break
-                at = self.data.find(text, at + 1, names_end)
+        for offset, at in self.data.find_each(offsets, start, end, MAX_TRIES):
+            raw = self.data[at : at + 24]
+            if (at - start) % 24 or at + 24 > end or raw[6:8] == b"\0\0":
+                continue  # not the beginning of an entry, or of one that is defined elsewhere
+            name = offsets[offset]
+            _, info, _, _, value, size = struct.unpack("<IBBHQQ", raw)
+            found.setdefault(name, Symbol(name, value, size, info & 15 == _TLS_SYMBOL))
         return found
-
-    def _entry(self, name: bytes, start: int, end: int) -> int | None:
-        at = self.data.find(name, start, end)
-        for _ in range(MAX_TRIES):
-            if at < 0:
-                break
-            defined = self.data[at + 6 : at + 8] != b"\0\0"
-            if (at - start) % 24 == 0 and at + 24 <= end and defined:
-                return at
-            at = self.data.find(name, at + 1, end)
-        return None
 
 
 def identity(file: str | Path | int) -> tuple[int, int, int, int]:

@@ -14,13 +14,15 @@ from otel_ebpf.discovery.elf import ElfImage
 MAX_STRING = 4 << 20
 """Longest module listing that is read, in bytes."""
 MAX_DEPS = 20_000
-_MAGIC = b"\xff Go buildinf:"
+MAGIC = b"\xff Go buildinf:"
+"""What Go's linker puts before it, in every program since Go 1.13."""
 _SEARCH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class BuildInfo:
-    """The build's facts. ``deps`` maps module path to version, replacements followed."""
+    """The build's facts. ``deps`` maps module path to version, replacements followed;
+    ``forks`` are those of them that another module stands for."""
 
     version: str
     path: str = ""
@@ -28,6 +30,7 @@ class BuildInfo:
     main_version: str = ""
     deps: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
+    forks: frozenset[str] = frozenset()
 
 
 def _uleb(data: bytes) -> tuple[int, int]:
@@ -48,11 +51,11 @@ def _candidates(image: ElfImage) -> Iterator[int]:
     for segment in image.segments:
         if segment.kind == "PT_LOAD" and segment.flags & 2:
             end = segment.offset + min(segment.filesz, _SEARCH)
-            at = image.data.find(_MAGIC, segment.offset, end)
+            at = image.data.find(MAGIC, segment.offset, end)
             while at >= 0:
                 if (at - segment.offset) % 16 == 0:
                     yield at - segment.offset + segment.vaddr
-                at = image.data.find(_MAGIC, at + 1, end)
+                at = image.data.find(MAGIC, at + 1, end)
 
 
 def _in_place(image: ElfImage, vaddr: int) -> tuple[bytes, int]:
@@ -76,6 +79,7 @@ def _parse(version: str, listing: bytes) -> BuildInfo:
     path = main = main_version = last = ""
     deps: dict[str, str] = {}
     settings: dict[str, str] = {}
+    forks: set[str] = set()
     for line in listing[16:-16].decode("utf-8", "replace").split("\n"):
         word, _, rest = line.partition("\t")
         cells = rest.split("\t")
@@ -88,17 +92,19 @@ def _parse(version: str, listing: bytes) -> BuildInfo:
             deps[last] = cells[1]
         elif word == "=>" and len(cells) >= 2 and last:
             deps[last] = cells[1]
+            if cells[0] != last:
+                forks.add(last)
         elif word == "build":
             key, _, value = rest.partition("=")
             settings[key] = value
-    return BuildInfo(version, path, main, main_version, deps, settings)
+    return BuildInfo(version, path, main, main_version, deps, settings, frozenset(forks))
 
 
 def read_build_info(image: ElfImage) -> BuildInfo | None:
     """The program's build information, or None when there is none (not Go)."""
     for vaddr in _candidates(image):
         head = image.bytes_at(vaddr, 32)
-        if len(head) < 32 or not head.startswith(_MAGIC):
+        if len(head) < 32 or not head.startswith(MAGIC):
             continue
         if head[15] & 2:
             version, after = _in_place(image, vaddr + 32)

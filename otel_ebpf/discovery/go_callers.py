@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from otel_ebpf.discovery.go_binary import DATABASE_CALLS, GoBinary
+from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_returns import return_offsets
+from otel_ebpf.discovery.go_wanted import DATABASE_CALLS
 
 ABSENT = -1
 

@@ -35,7 +35,8 @@ class Pclntab:
         count: functions in it.
         text: what entries count from as the header says; 0 where it does not, and for
             the layouts before Go 1.18, whose entries are addresses.
-        names: where name offsets count from. functions: the same for records.
+        names, names_end: where the names are, and what their offsets count from.
+        functions: what the records' offsets count from.
         table: the sorted pairs (entry, offset of the record), ``width`` bytes each part.
     """
 
@@ -45,6 +46,7 @@ class Pclntab:
     count: int
     text: int
     names: int
+    names_end: int
     functions: int
     table: int
     width: int
@@ -57,19 +59,27 @@ def _header(image: ElfImage, start: int, end: int, vaddr: int) -> Pclntab | None
     magic = raw[:4]
     words = struct.unpack_from("<8Q", raw, 8)
     width = 4 if magic in (_GO_1_18, _GO_1_20) else 8
-    text = 0
+    count, size, text = words[0], end - start, 0
     if magic == _GO_1_2:
-        names, functions, table = 0, 0, 16
+        names, names_end, functions, table = 0, size, 0, 16
     elif magic == _GO_1_16:
-        names, functions, table = words[2], words[6], words[6]
+        names, names_end, functions, table = words[2], words[3], words[6], words[6]
     else:
-        text, names, functions, table = words[2], words[3], words[7], words[7]
-    count, size = words[0], end - start
-    fits = table + 2 * width * count + width <= size and names < size
+        text, names, names_end, functions, table = words[2], words[3], words[4], words[7], words[7]
+    fits = table + 2 * width * count + width <= size and names < names_end <= size
     if not 0 < count <= MAX_FUNCTIONS or not fits:
         return None
     return Pclntab(
-        start, end, vaddr, count, text, start + names, start + functions, start + table, width
+        start=start,
+        end=end,
+        vaddr=vaddr,
+        count=count,
+        text=text,
+        names=start + names,
+        names_end=start + names_end,
+        functions=start + functions,
+        table=start + table,
+        width=width,
     )
 
 
@@ -162,35 +172,32 @@ def functions(image: ElfImage, wanted: Iterable[str]) -> dict[str, tuple[int, in
     if table is None or text is None:
         return {}
     starts, records = _entries(image, table)
+    texts = {b"\0" + name.encode() + b"\0": name for name in wanted}
+    names = {
+        struct.pack("<i", at + 1 - table.names): texts[name]
+        for name, at in image.data.find_each(texts, table.names, table.names_end, 1)
+    }
     found: dict[str, tuple[int, int]] = {}
-    for name in wanted:
-        at = image.data.find(b"\0" + name.encode() + b"\0", table.names, table.end)
-        if at < 0:
-            continue
-        index = _function(image, table, starts, records, at + 1 - table.names)
-        if index is not None:
-            size = max(starts[index + 1] - starts[index], 0)
-            found[name] = (text + starts[index], size)
+    for offset, at in image.data.find_each(names, table.functions, table.end, MAX_TRIES):
+        if names[offset] not in found:
+            index = _function(image, table, starts, records, at)
+            if index is not None:
+                size = max(starts[index + 1] - starts[index], 0)
+                found[names[offset]] = (text + starts[index], size)
     return found
 
 
 def _function(
-    image: ElfImage, table: Pclntab, starts: Sequence[int], records: Sequence[int], name: int
+    image: ElfImage, table: Pclntab, starts: Sequence[int], records: Sequence[int], at: int
 ) -> int | None:
-    """The function whose record holds this name offset (record: entry, then i32 name)."""
-    wanted = struct.pack("<i", name)
-    at = image.data.find(wanted, table.functions, table.end)
-    for _ in range(MAX_TRIES):
-        if at < 0:
-            return None
-        record = at - table.width - table.functions
-        if record >= 0 and at % 4 == table.functions % 4:
-            entry = int.from_bytes(image.data[at - table.width : at], "little")
-            if not entry and table.width == 8 and image.pie:
-                place = table.vaddr + at - table.width - table.start
-                entry = Relocations(image).word(place) or 0
-            index = bisect_left(starts, entry, 0, table.count)
-            if index < table.count and starts[index] == entry and records[index] == record:
-                return index
-        at = image.data.find(wanted, at + 1, table.end)
+    """The function whose record has its name's offset at ``at`` (entry, then i32 name)."""
+    record = at - table.width - table.functions
+    if record < 0 or at % 4 != table.functions % 4:
+        return None
+    entry = int.from_bytes(image.data[at - table.width : at], "little")
+    if not entry and table.width == 8 and image.pie:
+        entry = Relocations(image).word(table.vaddr + at - table.width - table.start) or 0
+    index = bisect_left(starts, entry, 0, table.count)
+    if index < table.count and starts[index] == entry and records[index] == record:
+        return index
     return None

@@ -49,7 +49,7 @@ def _from_got(image: ElfImage, slot: int) -> int | None:
         start, end = image.span(relocations)
         at = image.data.find(struct.pack("<Q", slot), start, end)
         if at >= 0 and (at - start) % 24 == 0 and at + 24 <= end:
-            info, addend = struct.unpack_from("<Qq", image.data, at + 8)
+            info, addend = struct.unpack("<Qq", image.data[at + 8 : at + 24])
             # Against a named symbol the addend is not the whole answer.
             if info != _TPOFF64:
                 return None

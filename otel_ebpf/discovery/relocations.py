@@ -34,7 +34,7 @@ class Relocations:
             if at < 0:
                 break
             if (at - self._start) % _ENTRY == 0:
-                _, info, addend = struct.unpack_from("<QQq", self._image.data, at)
+                _, info, addend = struct.unpack("<QQq", self._image.data[at : at + _ENTRY])
                 return int(addend) if info in _RELATIVE else None
             at = self._image.data.find(pattern, at + 1, self._end)
         return self._image.word_at(vaddr)
@@ -47,7 +47,7 @@ class Relocations:
             if at < 0:
                 return
             if (at - self._start) % _ENTRY == 16:
-                place, info = struct.unpack_from("<QQ", self._image.data, at - 16)
+                place, info = struct.unpack("<QQ", self._image.data[at - 16 : at])
                 if info in _RELATIVE:
                     yield place
             at = self._image.data.find(pattern, at + 1, self._end)

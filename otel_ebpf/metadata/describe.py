@@ -76,7 +76,7 @@ class Describer:
         return process
 
     def _describe(self, pid: int) -> Process | None:
-        image = classify(pid, self.proc)
+        image = classify(pid, self.proc, details=False)
         if image is None:
             return None
         status = self.proc.stat(pid)
@@ -126,8 +126,8 @@ class Describer:
             "process.runtime.version": image.runtime_version,
             "process.creation.time": self.host.creation_time(image.start_ticks),
         }
-        if image.go is not None and image.go.module_version not in ("", "(devel)"):
-            facts["service.version"] = image.go.module_version
+        if image.version:
+            facts["service.version"] = image.version
         return {key: value for key, value in facts.items() if value != ""}
 
 

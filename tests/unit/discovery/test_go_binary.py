@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_ebpf.discovery.elf import ElfError, ElfImage
-from otel_ebpf.discovery.go_binary import WANTED, GoBinary, read_go_binary
+from otel_ebpf.discovery.go_binary import GoBinary, read_go_binary
 from otel_ebpf.discovery.go_offsets import from_table
+from otel_ebpf.discovery.go_wanted import WANTED
 from tests.gobuild import build_go, go_command
 
 TOOLCHAIN = os.environ.get("OTEL_EBPF_TEST_GOTOOLCHAIN", "local")

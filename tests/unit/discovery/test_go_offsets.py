@@ -153,8 +153,8 @@ def test_every_minor_version_was_measured_and_patch_releases_move_http2_alone() 
     go = load()[STD]
     minors = [version[:2] for version in go.measured]
     assert minors == sorted(minors)
-    assert {m[1] for m in minors} >= set(range(21, int(minors[-1][1]) + 1))
-    assert all(minors.count(minor) >= 2 for minor in minors if minor >= (1, 21))
+    assert {m[1] for m in minors} == set(range(15, int(minors[-1][1]) + 1))
+    assert all(minors.count(minor) >= 2 for minor in minors)
     for version in go.measured:
         first = go.at(next(m for m in go.measured if m[:2] == version[:2]))
         moved = {n for n, at in go.at(version).items() if first.get(n) != at}
@@ -180,9 +180,9 @@ def test_a_field_that_a_patch_release_moved_is_certain_on_both_sides() -> None:
 def test_modules_were_measured_from_old_to_new_and_each_name_is_a_field() -> None:
     table = load()
     assert table[GRPC].measured[0][:2] == (1, 20)
-    assert len(table[GRPC].measured) > 10
+    assert len(table[GRPC].measured) > 50
     assert table[XNET].measured[0] < (0, 1, 0)
-    assert len(table[XNET].measured) > 10
+    assert len(table[XNET].measured) > 50
     known = {*FIELDS, *EMBEDDED_BY_POINTER}
     for home, layouts in table.items():
         for _, offsets in layouts.layouts:

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"time"
+	"unsafe"
 )
 
 type key struct{}
@@ -44,7 +46,24 @@ func handler(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, resp.Body)
 }
 
+// types prints what the type words of interfaces hold: "name address" a line.
+func types() {
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), key{}, 1), time.Hour)
+	defer cancel()
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	for _, value := range []interface{}{
+		inner, ctx, context.WithValue(ctx, key{}, 2), &net.TCPConn{}, &net.UnixConn{}, &tls.Conn{},
+	} {
+		fmt.Printf("%T %d\n", value, (*[2]uintptr)(unsafe.Pointer(&value))[0])
+	}
+}
+
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "types" {
+		types()
+		return
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,0 +1,195 @@
+"""``otel-ebpf doctor --pid N``: what is known of one process, and what tracing it costs.
+
+Nothing is attached: the plan is made as the agent makes it, for a kernel half that only
+takes notes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from otel_ebpf.discovery.go_binary import GoBinary
+from otel_ebpf.discovery.go_fields import MODULES, STD, home_of
+from otel_ebpf.discovery.go_identity import BOTH, TLS, UPROBE, chosen_way
+from otel_ebpf.discovery.processes import ProcessImage, classify
+from otel_ebpf.errors import UsageError
+from otel_ebpf.probe_costs import EVENTS, KINDS
+from otel_ebpf.targets import Targets
+
+_WAYS: dict[int | None, str] = {
+    TLS: "read from memory, no uprobe",
+    UPROBE: "by watching the scheduler (uprobes)",
+    BOTH: "both ways, compared",
+    None: "not told apart: no request gets a parent from its goroutine",
+}
+
+
+class Notes:
+    """Stands for the kernel half and writes down which uprobes it is asked for."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, str]] = []
+
+    def set_process(
+        self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
+    ) -> None: ...
+
+    def attach_uprobe(self, path: str, offset: int, program: str) -> int:
+        self.places.append((offset, program))
+        return len(self.places)
+
+    def detach_uprobe(self, *handles: int) -> None: ...
+
+    def choose(self, pids: Sequence[int]) -> None: ...
+
+    def forget(self, pid: int) -> None: ...
+
+    def traces(self, pid: int) -> bool:
+        return True
+
+
+def plan(image: ProcessImage, identity: str = "auto") -> Notes:
+    """What the agent would do for this process."""
+    notes = Notes()
+    targets = Targets([], identity)
+    targets.start(notes, [image])
+    targets.stop()
+    return notes
+
+
+def _symbol(go: GoBinary, offset: int) -> str:
+    """The function that a probe at this offset of the file is in."""
+    for name, start in go.symbols.items():
+        if start <= offset < start + max(go.sizes.get(name, 0), 1):
+            return name
+    return f"+{offset:#x}"
+
+
+def _offsets(go: GoBinary) -> dict[str, dict[str, Any]]:
+    """By home: where its offsets came from, how many, and which are guesses."""
+    found: dict[str, dict[str, Any]] = {}
+    for home, source in go.sources.items():
+        found[home] = {
+            "source": source,
+            "known": sum(home_of(name) == home for name in go.offsets),
+            "not_used": sorted(name for name in go.guesses if home_of(name) == home),
+        }
+    return found
+
+
+def report(image: ProcessImage, identity: str = "auto") -> dict[str, Any]:
+    """All of it, for JSON: ``pid``, ``exe``, ``language``, ``runtime``, and for Go ``go``.
+
+    ``go["requests"]`` has for each kind of request in the program its uprobe hits, or None
+    where it is not bound to its goroutine.
+    """
+    facts: dict[str, Any] = {
+        "pid": image.pid,
+        "exe": image.exe,
+        "language": image.language,
+        "runtime": {"name": image.runtime_name, "version": image.runtime_version},
+    }
+    if image.problem:
+        facts["problem"] = image.problem
+    go = image.go
+    if go is None:
+        return facts
+    notes = plan(image, identity)
+    attached = {program for _, program in notes.places}
+    facts["go"] = {
+        "version": go.version_text,
+        "main": {"path": go.path, "module": go.module, "version": go.module_version},
+        "modules": {module: go.deps[module] for module in MODULES if module in go.deps},
+        "position_independent": go.pie,
+        "stripped": go.stripped,
+        "cgo": go.cgo,
+        "g_offset": go.g_tls_offset,
+        "goroutines": _WAYS[chosen_way(go, identity)],
+        "offsets": _offsets(go),
+        "probes": [
+            {"function": _symbol(go, at), "offset": at, "program": program}
+            for at, program in sorted(
+                notes.places, key=lambda place: (_symbol(go, place[0]), place)
+            )
+        ],
+        "requests": {
+            kind.name: kind.hits if kind.program in attached else None
+            for kind in KINDS
+            if kind.program in attached or any(name in go.symbols for name in kind.functions)
+        },
+        "events": {
+            event.name: {"hits": event.hits(attached), "per_request": event.per_request}
+            for event in EVENTS
+            if event.hits(attached)
+        },
+    }
+    return facts
+
+
+def _go_lines(go: dict[str, Any]) -> list[tuple[str, str]]:
+    main = go["main"]
+    kind = ["position-independent" if go["position_independent"] else "fixed address"]
+    kind += [word for word in ("stripped", "cgo") if go[word]]
+    module = f"{main['module'] or main['path'] or 'not told'} {main['version']}"
+    lines = [
+        ("main module", module.strip()),
+        *((module, version) for module, version in go["modules"].items()),
+        ("program", ", ".join(kind)),
+        ("current goroutine", "place not known" if go["g_offset"] is None else
+         f"at the thread pointer {go['g_offset']:+d}"),
+        ("goroutines", go["goroutines"]),
+    ]  # fmt: skip
+    origin = {"dwarf": "the program's own debugging data", "table": "the table of versions"}
+    for home, facts in go["offsets"].items():
+        text = f"{facts['known']} from {origin[facts['source']]}"
+        if facts["not_used"]:
+            text += (
+                f"; {len(facts['not_used'])} not certain and not used, as {facts['not_used'][0]}"
+            )
+        lines.append((f"offsets of {'Go' if home == STD else home}", text))
+    if STD not in go["offsets"]:
+        lines.append(("offsets of Go", "none: this version is not known"))
+    functions: dict[str, int] = {}
+    for probe in go["probes"]:
+        functions[probe["function"]] = functions.get(probe["function"], 0) + 1
+    for function, count in functions.items():
+        lines.append((f"uprobe{'s' * (count > 1)}", f"{function}{f' ({count})' * (count > 1)}"))
+    for name, hits in go["requests"].items():
+        off = "not bound to its goroutine: its fields are not known for this version"
+        lines.append(("a request", f"{name}: {off if hits is None else f'{hits} uprobe hits'}"))
+    for name, facts in go["events"].items():
+        often = "none a request" if facts["per_request"] == "0" else facts["per_request"]
+        lines.append(("uprobe hits", f"{facts['hits']} for {name} ({often})"))
+    return lines
+
+
+def _text(facts: dict[str, Any]) -> str:
+    runtime = " ".join(word for word in facts["runtime"].values() if word)
+    lines = [("language", facts["language"] or "not known: traced by thread")]
+    if runtime:
+        lines.append(("runtime", runtime))
+    if "problem" in facts:
+        lines.append(("problem", f"{facts['problem']}; it is traced by thread"))
+    if "go" in facts:
+        lines += _go_lines(facts["go"])
+    width = max(len(name) for name, _ in lines)
+    head = f"process {facts['pid']}: {facts['exe'] or 'its program may not be read'}"
+    return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in lines)]) + "\n"
+
+
+def run_process_doctor(
+    pid: int, stream: TextIO, *, as_json: bool = False, identity: str = "auto"
+) -> int:
+    """Write what is known of a process to ``stream``; 0. UsageError when there is none."""
+    image = classify(pid)
+    if image is None:
+        raise UsageError(
+            f"there is no process {pid}", where="--pid", mend="see `ps -e` for those that run"
+        )
+    facts = report(image, identity)
+    stream.write(
+        json.dumps(facts, indent=2, ensure_ascii=False) + "\n" if as_json else _text(facts)
+    )
+    return 0
