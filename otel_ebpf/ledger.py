@@ -14,6 +14,8 @@ EXPLAINED = {
     "socket_map_full": "sockets not followed: the map was full",
     "trace_map_full": "requests not carried: the map was full",
     "args_map_full": "system calls not followed: the map was full",
+    "tls_unplaced": "calls of Go's TLS whose socket is not known: connections joined midway",
+    "tls_crowded": "reads of Go's TLS not recorded: too many at work on one CPU",
     "port_refused": "sockets outside the chosen ports",
     "own_traffic": "segments of the agent's own export, or of sockets left alone",
     "telemetry_exports_left_out": "requests that carry telemetry themselves",
