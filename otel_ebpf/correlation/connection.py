@@ -71,6 +71,13 @@ class Connection(Conversation):
         """See ``Conversation``."""
         return len(self.outstanding) + (self.asked is not None)
 
+    def upgrading(self) -> Live | None:
+        """See ``Conversation``."""
+        if self.turn:
+            usual.resume(self)
+        waits = self.parser is not None and self.parser.upgraded == "h2c" and self.outstanding
+        return self.outstanding.popleft() if waits else None
+
     def segment(self, record: Record, owner: Correlator) -> None:
         """Takes one data record."""
         if self.turn:

@@ -97,6 +97,10 @@ class Conversation:
         """Requests that have not ended."""
         raise NotImplementedError
 
+    def upgrading(self) -> Live | None:
+        """The exchange that asked for HTTP/2 and waits for its answer there; it leaves."""
+        return None
+
     def segment(self, record: Record, owner: Correlator) -> None:
         """Takes one data record."""
         raise NotImplementedError

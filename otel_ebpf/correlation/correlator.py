@@ -236,15 +236,19 @@ class Correlator:
         if descriptor is None:
             self.counts["segments_of_unknown_protocol"] += 1
             return None
-        if connection.parser is not None:
-            connection.end(record.ts, None, self)
-        if connection.parser is not None or descriptor.multiplexed:
-            made: type[Conversation] = StreamConnection if descriptor.multiplexed else Connection
-            before, connection = connection, made(record)
+        before = connection
+        if before.parser is not None or descriptor.multiplexed:
+            connection = (StreamConnection if descriptor.multiplexed else Connection)(record)
             self.connections[record.socket_id] = connection
             connection.opener = before.opener
             connection.upgraded = before.parser is not None
         connection.speak(descriptor)
+        if before.parser is not None and before is not connection:
+            if isinstance(connection, StreamConnection):
+                asked = before.upgrading()
+                if asked is not None:
+                    connection.adopt(asked)
+            before.end(record.ts, None, self)
         return connection
 
     def _open(self, record: Record) -> Conversation:

@@ -61,6 +61,12 @@ class StreamConnection(Conversation):
         if not self.watched and parser.open_ended:
             owner.watch(self)
 
+    def adopt(self, x: Live) -> None:
+        """An exchange that began in HTTP/1 and asked for the upgrade."""
+        self._speaker().adopt(x.request_message)
+        x.stream = 1
+        self.streams[1] = x
+
     def _speaker(self) -> StreamParser:
         parser = self.parser
         assert parser is not None

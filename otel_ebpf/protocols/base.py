@@ -157,6 +157,10 @@ class StreamParser(Parser, Protocol):
         """The connection begins: its first bytes from the client pass in ``direction``."""
         ...
 
+    def adopt(self, request: Message) -> None:
+        """A request by which another protocol turned to this one is answered as stream 1."""
+        ...
+
     def frames(
         self,
         direction: int,

@@ -184,6 +184,8 @@ class Connection:
             wanted = str(head.header("upgrade") or "unknown").partition(",")[0].strip().lower()
         else:
             wanted = "connect"
+        # The request goes on as HTTP/2's first stream, where its answer comes.
+        response.interim = wanted == "h2c"
         self._hand_off(wanted[:32] or "unknown", out)
 
     def _hand_off(self, protocol: str, out: list[Message]) -> None:

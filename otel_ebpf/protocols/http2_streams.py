@@ -65,6 +65,12 @@ class Streams:
         self._last = 0
         self._token: Any = None
 
+    def adopt(self, request: Message) -> None:
+        """See ``base.StreamParser.adopt``."""
+        request.stream = 1
+        self._streams[1] = _Stream(request)
+        self._last = 1
+
     def _headers(
         self,
         direction: int,

@@ -227,26 +227,47 @@ def test_streams_end_with_their_connection() -> None:
     assert talk.span("/a").error == "connection_reset"
 
 
-def test_after_an_upgrade_the_server_s_table_is_not_taken_for_empty() -> None:
-    """Its first answer, to the request that asked for the upgrade, passed unseen."""
+def upgraded() -> Talk:
+    """A connection that began in HTTP/1 and has just turned to HTTP/2."""
     talk = Talk()
+    ask = b"GET /old HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n"
     talk.world.feed(
-        talk.server.side.recv(b"GET /old HTTP/1.1\r\n\r\n", protocol=20),
+        talk.server.side.recv(ask, protocol=20),
         talk.server.side.send(b"HTTP/1.1 101 X\r\nUpgrade: h2c\r\n\r\n", protocol=20),
     )
+    return talk
+
+
+def test_a_request_that_asks_for_the_upgrade_is_answered_as_the_first_stream() -> None:
+    talk = upgraded()
+    first = talk.wire.ask(asks("/as if /old"))
+    ask = talk.wire.turns.pop()
+    assert ask[0] == CLIENT
+    talk.wire.answer(first, 418)
+    talk.wire.answer(talk.wire.ask(asks("/new")), 202)
+    _, server = talk.records()
+    talk.feed(server)
+    talk.world.wait(SECOND)
+    old, new = talk.span("/old", SERVER_SPAN), talk.span("/new", SERVER_SPAN)
+    assert (status(old), status(new)) == (418, 202)
+    assert (old.error, len(talk.world.out)) == (None, 2)
+
+
+def test_after_an_upgrade_the_server_s_table_is_not_taken_for_empty() -> None:
+    """Its first answer, to the request that asked for the upgrade, passed unseen."""
+    talk = upgraded()
     opening = len(talk.wire.turns)
     first = talk.wire.ask(asks("/unseen"))
     talk.wire.answer(first, 418, fields=[("x-first", "1")])
-    unseen = talk.wire.turns[opening:]
+    assert talk.wire.turns[opening:]
     del talk.wire.turns[opening:]
     _, server = talk.records()
     talk.feed(server)
-    assert unseen
     talk.wire.answer(talk.wire.ask(asks("/new")), 418, fields=[("x-first", "1")])
     _, server = talk.records()
     talk.feed(server)
     talk.world.wait(SECOND)
-    [served] = [x for x in talk.world.out if x.kind == SERVER_SPAN and x.request.version == "2"]
+    served = next(x for x in talk.world.out if x.request.version == "2")
     assert served.response is not None
     assert served.response.header("x-first") is None
     assert served.response_truncated
