@@ -337,6 +337,7 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 
 #include "http2.h"
 #include "python.h"
+#include "turns.h"
 
 /* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
 INLINE int run_data(void *ctx)
@@ -357,6 +358,8 @@ INLINE int run_data(void *ctx)
 		return 0;
 	}
 	find_unit(o, op);
+	if (op->turns && r->direction == INGRESS)
+		turn_does(0); /* until it is known what that was */
 	if (op->go && !op->streams && go_new_streams(op, st))
 		__progs_jmp_tp_map.call(ctx, PROG_GO_STREAMS);
 	if (!op->plain && (st->tls || (op->go && !st->protocol)))
@@ -423,6 +426,8 @@ INLINE int run_data(void *ctx)
 	if (st->role == ROLE_SERVER && r->direction == INGRESS && st->is_request)
 		carry(op, st, r->ts);
 	r->uid = st->uid;
+	if (op->turns && r->direction == INGRESS)
+		turn_does(st->uid);
 	op->capture = 0;
 	if (op->buf && st->captured < conf->capture) {
 		op->capture = conf->capture - st->captured;
@@ -444,6 +449,8 @@ INLINE int run_data(void *ctx)
 		op->go = 0;
 	if (op->python && r->direction == EGRESS && begins != BEGINS_NOTHING)
 		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
+	if (op->turns && r->direction == EGRESS && begins != BEGINS_NOTHING)
+		__progs_jmp_tp_map.call(ctx, PROG_TURN);
 	if (op->capture < op->count)
 		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
 	if (op->go)

@@ -2,6 +2,7 @@
 #include "syscalls.c"
 #include "sockets.c"
 #include "process.c"
+#include "turns.c"
 #include "go.c"
 #include "go_handlers.c"
 #include "go_identity.c"

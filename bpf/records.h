@@ -92,6 +92,13 @@ enum tls_call {
  * nearest first. */
 #define FLAG_TASK FLAG_CALLER
 
+/* The same, of a loop with turns (turns.h): caller_uid is the message that the thread read last
+ * before it wrote this one; FLAG_OPENED: before it asked for this connection, whose first
+ * request this is; FLAG_DUE: a timer may have run in between. caller_goid is of enum turns. */
+#define FLAG_TURN FLAG_CONTEXT
+#define FLAG_OPENED FLAG_CALLER_PARENT
+#define FLAG_DUE FLAG_GO_POOLED
+
 /* Counters of __trace_stats_map. Indices of `counts`. */
 enum stat {
 	STAT_RECORDS = 0,          /* records written to bursts */

@@ -45,6 +45,7 @@ INLINE void drop_fd(void *ctx, u64 id, s32 fd)
 	if (!st || st->socket_id != socket_id)
 		return;
 	st->last_key = 0;
+	turn_ends(sk, st);
 	if (st->refs > 1) {
 		st->refs -= 1;
 		return;
@@ -143,6 +144,8 @@ int exit_connect(struct sys_exit_args *c)
 		return 0;
 	find_unit(o, op);
 	inherit(op, st, op->rec.ts);
+	if (op->turns)
+		turn_connects(sk, st, op->rec.ts);
 	return 0;
 }
 

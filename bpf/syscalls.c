@@ -77,6 +77,11 @@ int prog_python(void *ctx)
 	return run_python(ctx);
 }
 
+int prog_turn(void *ctx)
+{
+	return run_turn(ctx);
+}
+
 int prog_output(void *ctx)
 {
 	return run_output(ctx);
@@ -512,6 +517,8 @@ INLINE int run_exit_receive(struct sys_exit_args *ctx, long ret)
 	u8 call = args.call;
 	u64 sk = sock_of_fd(o, args.fd);
 	struct op_t *op = op_start(id, INGRESS, args.fd, call, bpf_ktime_get_ns());
+	if (!sk && ret > 0)
+		turn_does(0); /* a pipe, an eventfd: what follows has another cause */
 	if (!sk || !op)
 		return 0;
 	op->sk = sk;
@@ -527,9 +534,11 @@ INLINE int run_exit_receive(struct sys_exit_args *ctx, long ret)
 			    : op->iovcnt ? iov_total(op, op->buf, op->iovcnt) == 0 : args.count == 0)
 			return 0;
 		struct socket_state_t *st = socket_state_map.lookup(&sk);
-		if (st && !st->ignore)
+		if (st && !st->ignore) {
+			turn_ends(sk, st);
 			tell(ctx, ret < 0 ? RECORD_ERROR : RECORD_EOF, id, st, INGRESS,
 			     ret < 0 ? -ret : 0, 0);
+		}
 		return 0;
 	}
 	if (args.discard && sock_family(o, sk) != FAMILY_UNIX)

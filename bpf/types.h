@@ -303,8 +303,27 @@ struct proc_info_t {
 	s32 tls_kept; /* Read's arguments are found on the stack at its RETs */
 	/* CPython: details are in python_info_map (python.h). */
 	u8 python;
-	u8 runtime_pad[7];
+	u8 turns; /* enum turns: a loop that runs each callback to its end (turns.h) */
+	u8 runtime_pad[6];
 };
+
+/* A thread's turn, see turns.h. */
+struct turn_t {
+	u64 since; /* when its last wait was over */
+	u64 last;  /* what it did last in this turn: number of a message, 0: not known */
+	u64 due;   /* when a timer will be due, 0: none */
+	u8 zero;   /* the last look was no wait */
+	u8 pad[7];
+};
+
+/* A connection that no request was written on yet. */
+struct turn_opened_t {
+	u64 socket_id;
+	u64 last; /* as of turn_t, when the thread asked for the connection */
+	u64 due;  /* a timer may have asked */
+};
+
+enum turns { TURNS_PROGRAM = 1, TURNS_PROXY = 2 /* runs no code of its users' */ };
 
 /* Where a CPython process keeps what python.h reads: addresses, then offsets in bytes. */
 struct python_info_t {
@@ -413,6 +432,8 @@ struct op_t {
 	u8 plain; /* bytes as the program means them, not TLS's */
 	u8 works; /* databases are called with contexts */
 	u8 python; /* its context is of interest */
+	u8 turns;  /* its loop's turn is */
+	u8 pad[3];
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

@@ -20,6 +20,9 @@ LAST_LOOK = 600.0
 MAX_LOOKS = 4096
 """Processes that are looked at again; others keep what was found at first."""
 PYTHON_MAP = "python_info_map"
+PROGRAM, PROXY = 1, 2  # enum turns
+TURNS = frozenset({"nginx", "openresty", "angie"})
+"""Programs whose loops run each callback to its end, beside Node."""
 
 
 class KernelSide(Protocol):
@@ -28,6 +31,8 @@ class KernelSide(Protocol):
     def set_process(
         self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
     ) -> None: ...
+
+    def follow_turns(self) -> None: ...
 
 
 class Runtimes:
@@ -38,7 +43,7 @@ class Runtimes:
 
     Attributes:
         python: CPython processes whose contexts can be read; tasks: of them, those whose
-            running tasks can be found.
+            running tasks can be found; turns: processes whose loops' turns are followed.
     """
 
     def __init__(
@@ -51,14 +56,23 @@ class Runtimes:
         """(when, wait, pid), the next one first."""
         self.python: set[int] = set()
         self.tasks: set[int] = set()
+        self.turns: set[int] = set()
 
     def runs(self, image: ProcessImage, now: float) -> None:
         """A process was looked at. ``now`` in seconds, as of every method here."""
         if image.language == "python" and image.runtime_name != "pypy":
             self._look(image.pid, now, FIRST_LOOK)
+        elif image.language == "nodejs" or image.exe.rpartition("/")[2] in TURNS:
+            kind = PROGRAM if image.language == "nodejs" else PROXY
+            self._kernel.set_process(image.pid, {"turns": kind})
+            if not self.turns:
+                self._kernel.follow_turns()
+            self.turns.add(image.pid)
 
     def forked(self, parent: int, child: int, now: float) -> None:
         """A process runs a copy of its parent's program; the kernel half has copied the rest."""
+        if parent in self.turns:
+            self.turns.add(child)
         if parent in self.python:
             self.python.add(child)
             if parent in self.tasks:
@@ -70,6 +84,7 @@ class Runtimes:
         """A process has ended, or runs another program."""
         self.python.discard(pid)
         self.tasks.discard(pid)
+        self.turns.discard(pid)
         if any(waiting == pid for _, _, waiting in self._again):
             self._again = [entry for entry in self._again if entry[2] != pid]
             heapq.heapify(self._again)

@@ -89,6 +89,8 @@ class KernelSide(UprobeSide, Protocol):
         self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
     ) -> None: ...
 
+    def follow_turns(self) -> None: ...
+
     def choose(self, pids: Sequence[int]) -> None: ...
 
     def forget(self, pid: int) -> None: ...
@@ -257,6 +259,7 @@ class Targets:
             "programs_with_births_followed": len(self._births),
             "programs_probed_for_each_request": len({program for program, _ in self._needs}),
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
+            "processes_with_turns": len(self._runtimes.turns) if self._runtimes else 0,
             "python_processes_with_tasks": len(self._runtimes.tasks) if self._runtimes else 0,
         }
 

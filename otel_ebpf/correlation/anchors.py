@@ -17,6 +17,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.model import Endpoints
+from otel_ebpf.correlation.turns import Pools, Turns
 
 MAX_HELD = 65_536
 """Requests held at once; above it the oldest is let go without a parent."""
@@ -27,14 +29,34 @@ SHARED_AT_LEAST = 16
 TRUST = 0.999
 """Share of exchanges that must have an identity of their own, for it to be believed."""
 
+TURN = "turn"
+SOLE = "sole_in_flight"
 CONTEXT = "python.context"
 AWAITED = "python.awaited"
 
 
 class _Process:
-    __slots__ = ("alone", "answered", "answering", "held", "last", "open", "shared")
+    __slots__ = (
+        "alone",
+        "answered",
+        "answering",
+        "crowded",
+        "held",
+        "last",
+        "open",
+        "own_account",
+        "pools",
+        "shared",
+        "turns",
+    )
 
     def __init__(self) -> None:
+        self.turns: Turns | None = None
+        self.pools = Pools()
+        self.crowded = 0
+        """Nanoseconds when an exchange began while another was open."""
+        self.own_account = False
+        """It has made requests while no exchange was open."""
         self.open: dict[int, Live] = {}
         """Server exchanges by their id(), in the order in which they were read."""
         self.held: deque[Live] = deque()
@@ -76,11 +98,17 @@ class Anchors:
         process = self.processes[pid] = _Process()
         for x in open_now:
             process.open[id(x)] = x
+        if len(open_now) > 1:
+            process.crowded = max(x.start for x in open_now)
 
     def opened(self, x: Live) -> None:
         """A server exchange of a watched process begins."""
         process = self.processes[x.pid]
+        if process.open:
+            process.crowded = x.start
         process.open[id(x)] = x
+        if process.turns is not None:
+            process.turns.read(x)
         if len(process.open) > MAX_OPEN:
             self._counts["open_requests_not_looked_at"] += 1
             del process.open[next(iter(process.open))]
@@ -88,17 +116,31 @@ class Anchors:
     def hold(self, x: Live, identities: tuple[int, ...]) -> None:
         """A client's request was written under ``identities``, its own first."""
         process = self.processes[x.pid]
-        if not process.open:
-            self._abstain(x, "no_request_was_open")
-            return
-        x.on_trial = True
-        x.identities = identities
-        for identity in identities:
-            self._by_identity.setdefault((x.pid, identity), []).append(x)
-        process.held.append(x)
-        self.held += 1
-        if self.held > self.hold_at_most:
-            self._let_go_of_oldest()
+        if self._keep(process, x):
+            x.identities = identities
+            for identity in identities:
+                self._by_identity.setdefault((x.pid, identity), []).append(x)
+
+    def hold_turn(self, x: Live, cause: int, opened: bool, timer_due: bool, proxy: bool) -> None:
+        """A client's request was written after message ``cause`` was read in the same turn of
+        the loop. ``opened``: before its connection was asked for, of which it is the first.
+        ``timer_due``: a timer may have written it instead."""
+        process = self.processes[x.pid]
+        turns = process.turns = process.turns or self._turns(process, proxy)
+        idle = process.pools.taken(x)
+        self._keep(process, x)
+        certain = not timer_due and (opened or idle or len(process.open) == 1)
+        turns.wrote(x, cause, certain, len(process.open) == 1)
+
+    def call_ended(self, x: Live) -> None:
+        """A client's request of a watched process is over."""
+        process = self.processes[x.pid]
+        if process.turns is not None:
+            process.pools.released(x)
+
+    def closed(self, pid: int, ends: Endpoints) -> None:
+        """A connection of a watched process is there no more."""
+        self.processes[pid].pools.closed(ends)
 
     def responded(self, server: Live, identity: int, ts: int) -> None:
         """Its response begins, under this identity (0: not known)."""
@@ -109,9 +151,22 @@ class Anchors:
         process.answering[id(server)] = identity
         self._claim(process, server, identity, ts)
 
+    def responded_in_turn(
+        self, server: Live, cause: int, timer_due: bool, proxy: bool, ts: int
+    ) -> None:
+        """Its response begins, after message ``cause`` was read in the same turn."""
+        process = self.processes[server.pid]
+        turns = process.turns = process.turns or self._turns(process, proxy)
+        turns.answered(server, cause, timer_due, len(process.open) == 1)
+        self._claim_turns(process, turns, server, ts)
+
     def finished(self, server: Live) -> None:
         """A server exchange of a watched process is over."""
         process = self.processes[server.pid]
+        if process.turns is not None:
+            self._claim_turns(process, process.turns, server, server.end)
+            if process.crowded < server.start and not process.own_account:
+                self._claim_sole(process, process.turns, server)
         identity = process.answering.pop(id(server), 0)
         if identity:  # what was asked for while the response was on its way
             self._claim(process, server, identity, server.end)
@@ -134,14 +189,51 @@ class Anchors:
     def stats(self) -> dict[str, int]:
         """Counters for the ledger."""
         processes = self.processes.values()
+        turns = [p.turns for p in processes if p.turns is not None]
         return {
             "requests_held": self.held,
+            "turns_tested": sum(t.guarded.tested for t in turns),
+            "turns_right": sum(t.guarded.right for t in turns),
+            "turns_against_guards_tested": sum(t.against.tested for t in turns),
+            "turns_against_guards_right": sum(t.against.right for t in turns),
             "identities_compared": sum(p.answered for p in processes),
             "identities_shared": sum(p.shared for p in processes),
             "processes_with_shared_identities": sum(not p.alone for p in processes),
         }
 
     # -- inside ----------------------------------------------------------------------
+
+    def _keep(self, process: _Process, x: Live) -> bool:
+        if not process.open:
+            process.own_account = True
+            self._abstain(x, "no_request_was_open")
+            return False
+        x.on_trial = True
+        process.held.append(x)
+        self.held += 1
+        if self.held > self.hold_at_most:
+            self._let_go_of_oldest()
+        return True
+
+    @staticmethod
+    def _turns(process: _Process, proxy: bool) -> Turns:
+        turns = Turns(proxy)
+        for server in process.open.values():
+            turns.read(server)
+        return turns
+
+    def _claim_turns(self, process: _Process, turns: Turns, server: Live, until: int) -> None:
+        for x in turns.claimed(server):
+            if not x.settled and server.start <= x.start <= until:
+                self._bind(x, server, TURN)
+
+    def _claim_sole(self, process: _Process, turns: Turns, server: Live) -> None:
+        """No other exchange was open during all of this one."""
+        for x in process.held:
+            if not x.settled and server.start <= x.start <= server.end:
+                owner = turns.owner(x.uid)
+                if (owner is None or owner is server) and not turns.contradicted(x.uid):
+                    self._bind(x, server, SOLE)
 
     def _claim(self, process: _Process, server: Live, identity: int, until: int) -> None:
         held = self._by_identity.pop((server.pid, identity), None)
@@ -201,5 +293,12 @@ class Anchors:
                     self._by_identity[key] = waiting
                 else:
                     del self._by_identity[key]
-        if not x.settled:
+        if x.settled:
+            return
+        if x.identities:
             self._abstain(x, "no_response_of_its_task")
+            return
+        process = self.processes.get(x.pid)
+        turns = process.turns if process is not None else None
+        contradicted = turns is not None and turns.contradicted(x.uid)
+        self._abstain(x, "turns_disagree" if contradicted else "turn_not_certain")

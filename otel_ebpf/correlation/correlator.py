@@ -270,6 +270,8 @@ class Correlator:
             return
         connection.end(ts, error, self)
         for pid in {connection.opener, connection.pid}:
+            if pid in self.parents.anchors.processes:
+                self.parents.anchors.closed(pid, connection.ends)
             known = self._of_process.get(pid)
             if known is not None:
                 known.discard(socket_id)

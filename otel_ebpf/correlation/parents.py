@@ -18,15 +18,19 @@ from otel_ebpf.correlation.sites import Sites
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import (
     FLAG_CALLER_PARENT,
+    FLAG_DUE,
     FLAG_GO,
     FLAG_GO_POOLED,
+    FLAG_OPENED,
     FLAG_RESPONDED,
     FLAG_TASK,
+    FLAG_TURN,
     RULE_AMBIGUOUS,
     RULE_ANCESTOR,
     RULE_GOROUTINE,
     RULE_SOLE,
     RULE_THREAD,
+    TURNS_PROXY,
 )
 
 RULES = {
@@ -161,7 +165,7 @@ class Parents:
         if x.pid in self.go:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
             self._abstain(x, "go_not_ready")
-        elif record.flags & FLAG_TASK:
+        elif record.flags & (FLAG_TASK | FLAG_TURN):
             self._hold(x, record)
         elif rule == RULE_SOLE and record.flags & FLAG_RESPONDED:
             # A loop that has answered may be at anything now.
@@ -185,16 +189,26 @@ class Parents:
         self.bind(x, context, BOTH if rule == RULE_GOROUTINE else CONTEXT)
 
     def _hold(self, x: Live, record: Record) -> None:
-        """A task of an event loop wrote it: a response will tell whose it is."""
+        """An event loop wrote it: a response will tell whose it is."""
         if x.pid not in self.anchors.processes:
             requests = self._requests.values()
             mine = [r for r in requests if r.pid == x.pid and isinstance(r, Live)]
             self.anchors.watch(x.pid, [r for r in mine if not r.finished])
+        if record.flags & FLAG_TURN:
+            opened, due = bool(record.flags & FLAG_OPENED), bool(record.flags & FLAG_DUE)
+            proxy = record.caller_goid == TURNS_PROXY
+            self.anchors.hold_turn(x, record.caller_uid, opened, due, proxy)
+            return
         chain = (record.caller_goid, record.caller_site, record.context_uid, record.caller_uid)
         self.anchors.hold(x, tuple(context for context in chain if context))
 
     def responded(self, x: Live, record: Record) -> None:
         """The response to a server exchange of a process with an event loop begins."""
+        if record.flags & FLAG_TURN and not record.flags & FLAG_GO:
+            due = bool(record.flags & FLAG_DUE)
+            proxy = record.caller_goid == TURNS_PROXY
+            self.anchors.responded_in_turn(x, record.caller_uid, due, proxy, record.ts)
+            return
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
         self.anchors.responded(x, identity, record.ts)
 
@@ -311,6 +325,8 @@ class Parents:
 
     def ended(self, x: Live, now: int) -> None:
         """A client request is over, with a response or without."""
+        if x.pid in self.anchors.processes:
+            self.anchors.call_ended(x)
         if x.stream:
             self.evidence.finished(x, now)
         elif not x.settled and not x.on_trial:

@@ -116,8 +116,12 @@ FLAG_CONTEXT = 16
 FLAG_DEFERRED = 32
 FLAG_GO_POOLED = 64
 FLAG_CALLER_PARENT = 128
+# Of a record without FLAG_GO.
 FLAG_TASK = FLAG_CALLER
-"""Of a record without FLAG_GO."""
+FLAG_TURN = FLAG_CONTEXT
+FLAG_OPENED = FLAG_CALLER_PARENT
+FLAG_DUE = FLAG_GO_POOLED
+TURNS_PROXY = 2
 
 
 def stream_uid(socket_id: int, stream: int) -> int:

@@ -25,6 +25,7 @@ from otel_ebpf.kernel.plan import (
     Probe,
     probe_plan,
     receive_entries,
+    turn_probes,
 )
 from otel_ebpf.kernel.programs import Program, Programs
 from otel_ebpf.kernel.tables import Table, create
@@ -359,6 +360,18 @@ class Kernel:
                 into = into[int(part)] if part.isdigit() else getattr(into, part)
             setattr(into, name, number)
         table[pid] = value
+
+    def follow_turns(self) -> None:
+        """Attaches the probes of event loops' turns, once.
+
+        Raises:
+            KernelError: a program is refused.
+        """
+        known = set(self.attached)
+        self._tables["turns_followed"][0] = 1
+        for probe in turn_probes():
+            if probe not in known and self._present(probe):
+                self._attach(probe)
 
     def attach_uprobe(self, path: str, offset: int, program: str) -> int:
         """Puts a uprobe at a file offset of a binary, for every process that maps it.

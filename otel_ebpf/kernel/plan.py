@@ -66,6 +66,7 @@ TAIL_PROGRAMS = (
     "prog_go_lineage",
     "prog_tls",
     "prog_python",
+    "prog_turn",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -101,6 +102,15 @@ def probe_plan() -> list[Probe]:
         Probe(TRACEPOINT, "sched:sched_process_exit", "on_exit"),
     ]
     return probes
+
+
+def turn_probes() -> list[Probe]:
+    """Where turns of event loops begin; attached when the first such process is seen."""
+    return [
+        Probe(TRACEPOINT, f"syscalls:sys_{way}_{call}", f"{way}_epoll", call == "epoll_wait")
+        for way in ("exit", "enter")
+        for call in ("epoll_wait", "epoll_pwait")
+    ]
 
 
 def receive_entries() -> list[Probe]:

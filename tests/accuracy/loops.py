@@ -6,7 +6,11 @@ plan is the truth that spans are compared with.
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +23,8 @@ from tests.accuracy.score import score
 from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.services import Service
 from tests.gobuild import build_go
+from tests.nginx import nginx_program
+from tests.pythons import ASYNC_PACKAGES, python_with
 
 HERE = Path(__file__).resolve().parent
 LEAF = "go-leaf"
@@ -29,7 +35,8 @@ class Loop:
     """One service under test.
 
     Attributes:
-        command: starts it. kinds: the ways in which it makes calls.
+        command: starts it; ``{leaf}`` in it is the leaf's address. kinds: the ways in
+            which it makes calls. proxy: it makes one call of its own for each root.
         pause: random milliseconds that it sleeps before a call, at most; 0: never.
     """
 
@@ -37,6 +44,7 @@ class Loop:
     command: Sequence[str | Path]
     kinds: tuple[Kind, ...]
     pause: int = 0
+    proxy: bool = False
     env: dict[str, str] = field(default_factory=dict)
 
 
@@ -56,6 +64,31 @@ def asyncio_loop(server: str, python: str | Path, *, uvloop: bool = False, pause
         kinds += [Kind(name, mode, "limited", floor=99.0) for mode in ("sequential", "parallel")]
     command = [python, HERE / "aio_target.py", server, *(["--uvloop"] if uvloop else [])]
     return Loop(name, command, tuple(kinds), pause)
+
+
+def nginx_loop(
+    program: str | Path, *, keepalive: bool = False, workers: int = 1, dead: bool = False
+) -> Loop:
+    """nginx as a proxy. ``dead``: every other server that it tries refuses connections."""
+    words = ["nginx"] + ["keep-alive"] * keepalive + ["retries"] * dead
+    words += [f"{workers} workers"] * (workers > 1)
+    name = " ".join(words)
+    command: list[str | Path] = [sys.executable, HERE / "nginx_target.py", program, "{leaf}"]
+    command += ["--workers", str(workers)] + ["--keepalive"] * keepalive
+    command += ["--dead", "127.0.0.1:1"] * dead
+    kind = Kind(name, "proxied", "pooled" if keepalive else "fresh", floor=99.0)
+    return Loop(name, command, (kind,), proxy=True)
+
+
+def node_loop(program: str | Path, *transports: str, pause: int = 0, label: str = "node") -> Loop:
+    """A Node service. No floor of recall: what is believed of it must be earned first, and where
+    it sleeps before its calls, most is left out."""
+    kinds = [
+        Kind(label, mode, transport)
+        for mode in ("sequential", "parallel")
+        for transport in transports or ("pooled",)
+    ]
+    return Loop(label, [program, HERE / "node_target.js"], tuple(kinds), pause)
 
 
 def make_plan(seed: int, loops: Sequence[Loop], levels: dict[int, int]) -> Plan:
@@ -88,8 +121,8 @@ def make_plan(seed: int, loops: Sequence[Loop], levels: dict[int, int]) -> Plan:
                 own = node(loop.name, kind, sleep_ms=pause and chance.choice((0, 1, 3)),
                            pause_ms=pause, post=False)  # fmt: skip
                 plan.nodes[root] = own
-                for _ in range(chance.choice((1, 2, 2, 3))):
-                    child = name()
+                for _ in range(1 if loop.proxy else chance.choice((1, 2, 2, 3))):
+                    child = f"{root}c" if loop.proxy else name()
                     own["calls"].append(child)
                     plan.calls[child] = Call(child, root, loop.name, LEAF, kind, root, level)
                     plan.nodes[child] = node(
@@ -98,6 +131,11 @@ def make_plan(seed: int, loops: Sequence[Loop], levels: dict[int, int]) -> Plan:
                     )  # fmt: skip
         chance.shuffle(names)
     return plan
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that it has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def run_loops(
@@ -117,14 +155,17 @@ def run_loops(
     with ExitStack() as stack:
         services = {LEAF: stack.enter_context(Service(LEAF, [build_go(HERE / "target")]))}
         for loop in loops:
-            service = Service(loop.name, [*loop.command], env=loop.env)
+            words = [str(word).format(leaf=services[LEAF].address) for word in loop.command]
+            service = Service(loop.name, words, env=loop.env)
             services[loop.name] = stack.enter_context(service)
         load(services, plan)
         if late:
             drive(services, plan, plan.roots[min(levels)][:20], 4)
             settle(services)
         pids = {name: service.pid for name, service in services.items()}
-        with Agent(*agent_arguments, pids=pids.values(), env=TRUTH_ENV) as agent:
+        workers = [pid for parent in pids.values() for pid in _children(parent)]
+        chosen = [*pids.values(), *workers]
+        with Agent(*agent_arguments, pids=chosen, env=TRUTH_ENV) as agent:
             outcomes: list[dict[str, Any]] = []
             for concurrency, roots in plan.roots.items():
                 outcomes += drive(services, plan, roots, concurrency)
@@ -134,7 +175,28 @@ def run_loops(
             spans = agent.stop(120)
         calls, failed = succeeded(plan, outcomes)
         if failed > len(outcomes) // 100:
-            words = "\n".join(service.errors[-500:] for service in services.values())
+            said = "\n".join(service.errors[-500:] for service in services.values())
             first = next(o for o in outcomes if o["error"])
-            raise HarnessError(f"{failed} of {len(outcomes)} roots failed: {first}\n{words}")
+            raise HarnessError(f"{failed} of {len(outcomes)} roots failed: {first}\n{said}")
         return Run(score(calls, spans, pids), spans, agent.ledger, failed, {}, len(calls))
+
+
+def all_loops(pause: int = 0) -> list[Loop]:
+    """Every event loop that can be had here; Node 24 where OTEL_EBPF_NODE names one more."""
+    python, nginx = python_with(ASYNC_PACKAGES), nginx_program()
+    found = [
+        asyncio_loop("aiohttp", python, pause=pause),
+        asyncio_loop("aiohttp", python, uvloop=True, pause=pause),
+        asyncio_loop("starlette", python, pause=pause),
+        asyncio_loop("starlette", python, uvloop=True, pause=pause),
+        nginx_loop(nginx, dead=True),
+        nginx_loop(nginx, keepalive=True, workers=2, dead=True),
+    ]
+    for name in (shutil.which("node"), os.environ.get("OTEL_EBPF_NODE")):
+        if name:
+            said = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
+            label = f"node {said.strip().lstrip('v').partition('.')[0]}"
+            found.append(node_loop(name, "pooled", pause=pause, label=label))
+            found.append(node_loop(name, "fetch", pause=pause, label=f"{label} fetch"))
+            found.append(node_loop(name, "limited", pause=pause, label=f"{label} maxSockets"))
+    return found

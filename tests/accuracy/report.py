@@ -123,3 +123,31 @@ def document(run: Run, command: str) -> str:
             rule_table(run.score), "",
         ]
     )  # fmt: skip
+
+
+LOOPS_INTRODUCTION = """# Accuracy of parents in event loops
+
+This page is written by `tests/accuracy/run --loops --write-docs`; do not edit it by hand. What
+is measured and how is told in [accuracy.md](accuracy.md), the rules in
+[correlation.md](correlation.md#event-loops).
+
+Each service is one event loop without any instrumentation: it is sent requests, so many at a
+time, and calls a Go service for each, one after the other, in parallel, or in one of asyncio's
+other ways. nginx proxies to two servers of which one refuses connections. A kind without a
+floor of recall may abstain; none may be wrong. In asyncio, "later" and "background" are tasks
+that nobody waits for while they call.
+"""
+
+
+def loops_document(run: Run, command: str) -> str:
+    """The whole of docs/accuracy-loops.md."""
+    machine = f"Linux {platform.release()}, {platform.machine()}"
+    return "\n".join(
+        [
+            LOOPS_INTRODUCTION, f"Last run: `{command}` on {machine}.", "",
+            "## All concurrencies together", "", total_table(run.score), "",
+            "## Precision / recall in per cent (edges) by concurrency", "",
+            level_table(run.score), "",
+            "## Which rule gave the parent", "", rule_table(run.score), "",
+        ]
+    )  # fmt: skip

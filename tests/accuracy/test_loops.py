@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from tests.accuracy.loops import asyncio_loop, run_loops
+from tests.accuracy.loops import Loop, asyncio_loop, nginx_loop, node_loop, run_loops
 from tests.accuracy.report import level_table, total_table
+from tests.nginx import nginx_program
 from tests.pythons import ASYNC_PACKAGES, python_with
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
@@ -19,5 +22,20 @@ def test_asyncio_parents_are_true_and_complete() -> None:
         asyncio_loop("starlette", python, uvloop=True),
     ]
     run = run_loops(loops, {1: 60, 16: 140}, late=True)
+    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
+    assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
+
+
+@pytest.mark.timeout(300)
+def test_parents_by_turns_are_true_in_nginx_and_node() -> None:
+    nginx = nginx_program()
+    loops: list[Loop] = [
+        nginx_loop(nginx, dead=True),
+        nginx_loop(nginx, keepalive=True, workers=2, dead=True),
+    ]
+    node = shutil.which("node")
+    if node:
+        loops.append(node_loop(node, "pooled", "limited", pause=5))
+    run = run_loops(loops, {1: 40, 16: 160}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"

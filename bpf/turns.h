@@ -1,0 +1,103 @@
+/* Turns of an event loop that runs each callback to its end (Node, nginx): what it writes
+ * between two waits follows from what it has just read.
+ *
+ * A turn begins when epoll_wait returns. What the thread did last in it, a request or a
+ * response that it read, is told with each request and response that it writes; for the first
+ * request on a new connection, what it had done when it asked for the connection. Whatever
+ * else may have run meanwhile (a timer that was due, a thread pool's result) is told too, or
+ * makes that unknown. What follows from it is decided in user space (correlation/turns.py).
+ *
+ * The probes are attached when the first such process is seen. Tracepoint programs only. */
+#ifndef OTEL_EBPF_TURNS_H
+#define OTEL_EBPF_TURNS_H
+
+#include "trace.h"
+
+#define MS_NS 1000000ULL
+
+INLINE struct turn_t *my_turn(void)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	int zero = 0;
+	u32 *followed = turns_followed.lookup(&zero);
+
+	return followed && *followed ? turn_map.lookup(&id) : 0;
+}
+
+/* The thread has done this last: message `uid`, or what is not known (0). */
+INLINE void turn_does(u64 uid)
+{
+	struct turn_t *t = my_turn();
+
+	if (t)
+		t->last = uid;
+}
+
+/* A socket of the thread ended: what follows (a retry) is on behalf of what it was used for. */
+INLINE void turn_ends(u64 sk, struct socket_state_t *st)
+{
+	struct turn_t *t = my_turn();
+	struct turn_opened_t *opened;
+
+	if (!t)
+		return;
+	opened = turn_opened_map.lookup(&sk);
+	if (opened && opened->socket_id == st->socket_id)
+		t->last = opened->last;
+	else
+		t->last = st->protocol == PROTOCOL_HTTP1 ? st->uid : 0;
+}
+
+/* A timer may have run since the loop's wait was over. */
+INLINE bool turn_timer_due(struct turn_t *t, u64 now)
+{
+	return t->due && now >= t->due;
+}
+
+/* The thread has asked for a connection. */
+INLINE void turn_connects(u64 sk, struct socket_state_t *st, u64 now)
+{
+	struct turn_t *t = my_turn();
+
+	if (!t)
+		return;
+	struct turn_opened_t opened = {.socket_id = st->socket_id,
+				       .last = t->last,
+				       .due = turn_timer_due(t, now)};
+	turn_opened_map.update(&sk, &opened);
+}
+
+/* Program 18: a request or response leaves a loop. */
+INLINE int run_turn(void *ctx)
+{
+	struct op_t *op = operation();
+
+	if (!op)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	struct turn_t *t = my_turn();
+	u64 sk = op->sk;
+	if (t) {
+		struct turn_opened_t *opened = 0;
+		r->flags |= FLAG_TURN;
+		r->caller_uid = t->last;
+		r->caller_goid = op->turns;
+		if (turn_timer_due(t, r->ts))
+			r->flags |= FLAG_DUE;
+		if (r->begins == BEGINS_REQUEST)
+			opened = turn_opened_map.lookup(&sk);
+		if (opened) {
+			r->caller_uid = opened->last;
+			r->flags = (r->flags & ~FLAG_DUE) | FLAG_OPENED |
+				   (opened->due ? FLAG_DUE : 0);
+			turn_opened_map.delete(&sk);
+		}
+	}
+	op->turns = 0;
+	if (op->capture < op->count)
+		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
+	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	return 0;
+}
+
+#endif
