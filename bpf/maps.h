@@ -67,6 +67,7 @@ BPF_TABLE("lru_hash", struct go_key, struct go_newborn_t, go_newborn_map, 65536)
 BPF_TABLE("lru_hash", struct go_key, u64, go_rw_ts_map, 16384);
 BPF_TABLE("lru_hash", struct go_context_key, struct go_caller_t, go_round_trip_map, 16384);
 BPF_HASH(python_info_map, u32, struct python_info_t, 4096);
+BPF_TABLE("lru_hash", struct python_copy_key, struct python_copy_t, python_copies, 65536);
 BPF_ARRAY(turns_followed, u32, 1); /* 1: there are processes of which turn_map tells */
 BPF_TABLE("lru_hash", u64, struct turn_t, turn_map, 8192);
 BPF_TABLE("lru_hash", u64, struct turn_opened_t, turn_opened_map, 16384);

@@ -163,12 +163,29 @@ INLINE u64 py_parent(struct python_info_t *py, u64 task, u64 *context)
 	return py_group(py, callback, context);
 }
 
+/* What the context was copied from, and when; 0: not known, or that one has ended since and
+ * another has its address. */
+INLINE u64 py_origin(u32 tgid, u64 context, u64 *when)
+{
+	struct python_copy_key key = {.context = context, .tgid = tgid};
+	struct python_copy_t *copy = python_copies.lookup(&key), *before;
+
+	if (!copy || !copy->of)
+		return 0;
+	*when = copy->ts;
+	key.context = copy->of;
+	before = python_copies.lookup(&key);
+	if (before && before->ts > copy->ts)
+		return 0;
+	return copy->of;
+}
+
 /* Program 17: whose work a Python program's request or response is. */
 INLINE int run_python(void *ctx)
 {
 	struct op_t *op = operation();
 	struct member_fields_offset *o = offsets();
-	u64 state = 0, interpreter = 0, context = 0, task, chain[3] = {};
+	u64 state = 0, interpreter = 0, context = 0, task;
 
 	if (!op || !o)
 		return 0;
@@ -185,21 +202,25 @@ INLINE int run_python(void *ctx)
 	task = py_running(py, context);
 	if (task)
 		r->flags |= FLAG_TASK;
-	else if (py->tasks && r->begins == BEGINS_REQUEST)
-		goto out; /* a thread of its own: what it carries tells */
 	r->caller_goid = context;
-	if (r->begins == BEGINS_REQUEST && task) {
+	if (r->begins == BEGINS_REQUEST) {
 		NO_UNROLL
-		for (int i = 0; i < 3; i++) {
-			u64 above = 0;
-			task = py_parent(py, task, &above);
-			if (!task)
+		for (int i = 0; i < 2; i++) {
+			u64 above = 0, when = 0;
+			if (task)
+				task = py_parent(py, task, &above);
+			if (!above)
+				above = py_origin(tgid, i ? r->caller_site : context, &when);
+			if (!above)
 				break;
-			chain[i] = above;
+			if (i == 0) {
+				r->caller_site = above;
+				r->ref_ts = when;
+			} else {
+				r->context_uid = above;
+				r->caller_uid = when;
+			}
 		}
-		r->caller_site = chain[0];
-		r->context_uid = chain[1];
-		r->caller_uid = chain[2];
 	}
 out:
 	op->python = 0;

@@ -87,9 +87,10 @@ enum tls_call {
 #define TLS_PLACE_END_SHIFT 31
 #define TLS_PLACE_SPAN_SHIFT 16
 
-/* Without FLAG_GO: caller_goid is the context of the asyncio task that runs; of a request,
- * caller_site, context_uid and caller_uid are those of the tasks that wait for it, the
- * nearest first. */
+/* Without FLAG_GO: caller_goid is the CPython context that the thread runs in, with this flag
+ * that of an asyncio task; of a request, caller_site and context_uid are those of the task that
+ * waits for it and of the next one, or those that it was copied from: then ref_ts and
+ * caller_uid tell when. */
 #define FLAG_TASK FLAG_CALLER
 
 /* The same, of a loop with turns (turns.h): caller_uid is the message that the thread read last

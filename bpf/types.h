@@ -307,6 +307,17 @@ struct proc_info_t {
 	u8 runtime_pad[6];
 };
 
+struct python_copy_key {
+	u64 context;
+	u64 tgid;
+};
+
+/* What a context was copied from, and when. */
+struct python_copy_t {
+	u64 of;
+	u64 ts;
+};
+
 /* A thread's turn, see turns.h. */
 struct turn_t {
 	u64 since; /* when its last wait was over */

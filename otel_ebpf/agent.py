@@ -274,6 +274,9 @@ class Agent:
         needed = self._pipeline.correlator.parents.needs.wanted
         while needed:
             self._targets.need(*needed.pop())
+        copied = self._pipeline.correlator.parents.anchors.wanted_copies
+        while copied:
+            self._targets.need_copies(copied.pop())
         found = self._targets.found
         while found:
             pid, language = found.popleft()

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
-from otel_ebpf.discovery.python_runtime import read_python
+from otel_ebpf.discovery.python_runtime import place_of_copies, read_python
 
 FIRST_LOOK = 0.1
 """Seconds after a look before the next one; each wait is twice as long as the one before."""
@@ -33,6 +33,12 @@ class KernelSide(Protocol):
     ) -> None: ...
 
     def follow_turns(self) -> None: ...
+
+    def attach_uprobe(
+        self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0
+    ) -> int: ...
+
+    def detach_uprobe(self, *handles: int) -> None: ...
 
 
 class Runtimes:
@@ -57,6 +63,25 @@ class Runtimes:
         self.python: set[int] = set()
         self.tasks: set[int] = set()
         self.turns: set[int] = set()
+        self._copies: dict[int, int] = {}
+        """Process -> handle of its uprobe; 0: refused."""
+
+    @property
+    def copies(self) -> int:
+        """Processes of whose contexts' copies a uprobe tells."""
+        return sum(handle != 0 for handle in self._copies.values())
+
+    def need_copies(self, pid: int) -> None:
+        """This process's tasks have parents that only its copies of contexts would tell."""
+        if pid not in self.python or pid in self._copies:
+            return
+        self._copies[pid] = 0
+        place = place_of_copies(pid)
+        if place is not None:
+            path, offset = place
+            self._copies[pid] = self._kernel.attach_uprobe(
+                path, offset, "python_copied", returns=True, pid=pid
+            )
 
     def runs(self, image: ProcessImage, now: float) -> None:
         """A process was looked at. ``now`` in seconds, as of every method here."""
@@ -85,6 +110,9 @@ class Runtimes:
         self.python.discard(pid)
         self.tasks.discard(pid)
         self.turns.discard(pid)
+        handle = self._copies.pop(pid, 0)
+        if handle:
+            self._kernel.detach_uprobe(handle)
         if any(waiting == pid for _, _, waiting in self._again):
             self._again = [entry for entry in self._again if entry[2] != pid]
             heapq.heapify(self._again)

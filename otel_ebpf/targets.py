@@ -91,6 +91,10 @@ class KernelSide(UprobeSide, Protocol):
 
     def follow_turns(self) -> None: ...
 
+    def attach_uprobe(
+        self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0
+    ) -> int: ...
+
     def choose(self, pids: Sequence[int]) -> None: ...
 
     def forget(self, pid: int) -> None: ...
@@ -232,6 +236,11 @@ class Targets:
         """A process has ended."""
         self._work.put((self._ended, pid))
 
+    def need_copies(self, pid: int) -> None:
+        """Requests of this Python process would have parents if it were known which context
+        was copied from which."""
+        self._work.put((self._need_copies, pid))
+
     def want_births(self, pid: int) -> None:
         """A request of this Go process would have a parent if it were known who bears whom."""
         self._work.put((self._want_births, pid))
@@ -259,6 +268,7 @@ class Targets:
             "programs_with_births_followed": len(self._births),
             "programs_probed_for_each_request": len({program for program, _ in self._needs}),
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
+            "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
             "processes_with_turns": len(self._runtimes.turns) if self._runtimes else 0,
             "python_processes_with_tasks": len(self._runtimes.tasks) if self._runtimes else 0,
         }
@@ -335,6 +345,10 @@ class Targets:
         if image is not None and image.go is not None and self._uprobes is not None:
             self._images[child] = replace(image, pid=child)
             self._uprobes.runs(child, image.go.identity, image.exe)
+
+    def _need_copies(self, pid: int) -> None:
+        assert self._runtimes is not None
+        self._runtimes.need_copies(pid)
 
     def _want_births(self, pid: int) -> None:
         image = self._images.get(pid)

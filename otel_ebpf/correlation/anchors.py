@@ -33,6 +33,10 @@ TURN = "turn"
 SOLE = "sole_in_flight"
 CONTEXT = "python.context"
 AWAITED = "python.awaited"
+COPIED = "python.copied"
+UNANSWERED = 20
+"""Requests of one process that no response's task claimed, before its copies of contexts are
+asked to be told."""
 
 
 class _Process:
@@ -48,6 +52,7 @@ class _Process:
         "pools",
         "shared",
         "turns",
+        "unanswered",
     )
 
     def __init__(self) -> None:
@@ -55,6 +60,7 @@ class _Process:
         self.pools = Pools()
         self.crowded = 0
         """Nanoseconds when an exchange began while another was open."""
+        self.unanswered = 0
         self.own_account = False
         """It has made requests while no exchange was open."""
         self.open: dict[int, Live] = {}
@@ -92,6 +98,8 @@ class Anchors:
         self._by_identity: dict[tuple[int, int], list[Live]] = {}
         self.held = 0
         self.hold_at_most = MAX_HELD
+        self.wanted_copies: set[int] = set()
+        """Python processes with requests of tasks that nobody waits for, or of threads."""
 
     def watch(self, pid: int, open_now: list[Live]) -> None:
         """This process shows identities; ``open_now`` are its exchanges, as they were read."""
@@ -113,11 +121,13 @@ class Anchors:
             self._counts["open_requests_not_looked_at"] += 1
             del process.open[next(iter(process.open))]
 
-    def hold(self, x: Live, identities: tuple[int, ...]) -> None:
-        """A client's request was written under ``identities``, its own first."""
+    def hold(self, x: Live, identities: tuple[int, ...], born: tuple[int, ...]) -> None:
+        """A client's request was written under ``identities``, its own first. Each but the
+        first waits for the one before it, or that was copied from it at ``born``."""
         process = self.processes[x.pid]
         if self._keep(process, x):
             x.identities = identities
+            x.born = born
             for identity in identities:
                 self._by_identity.setdefault((x.pid, identity), []).append(x)
 
@@ -159,6 +169,14 @@ class Anchors:
         turns = process.turns = process.turns or self._turns(process, proxy)
         turns.answered(server, cause, timer_due, len(process.open) == 1)
         self._claim_turns(process, turns, server, ts)
+
+    def unanswered(self, pid: int) -> None:
+        """A request of a thread or task with a context was nobody's."""
+        process = self.processes.get(pid)
+        if process is not None:
+            process.unanswered += 1
+            if process.unanswered == UNANSWERED:
+                self.wanted_copies.add(pid)
 
     def finished(self, server: Live) -> None:
         """A server exchange of a watched process is over."""
@@ -245,11 +263,15 @@ class Anchors:
                 continue
             if x.start > until or x.start < server.start:
                 earlier.append(x)
+                continue
+            at = x.identities.index(identity)
+            copied = [born for born in x.born[: at + 1] if born]
+            if copied and min(copied) < server.start:
+                earlier.append(x)  # begun for an earlier exchange
             elif not process.alone:
                 self._abstain(x, "identity_is_shared")
             else:
-                own = x.identities[0] == identity
-                self._bind(x, server, CONTEXT if own else AWAITED)
+                self._bind(x, server, COPIED if copied else AWAITED if at else CONTEXT)
         if earlier:
             self._by_identity[server.pid, identity] = earlier
 
@@ -295,10 +317,11 @@ class Anchors:
                     del self._by_identity[key]
         if x.settled:
             return
+        process = self.processes.get(x.pid)
         if x.identities:
             self._abstain(x, "no_response_of_its_task")
+            self.unanswered(x.pid)
             return
-        process = self.processes.get(x.pid)
         turns = process.turns if process is not None else None
         contradicted = turns is not None and turns.contradicted(x.uid)
         self._abstain(x, "turns_disagree" if contradicted else "turn_not_certain")

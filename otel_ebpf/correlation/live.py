@@ -58,9 +58,12 @@ class Live(Exchange):
         on_trial: its parent waits for what is learnt of the goroutine that called, or for a
             response of its event loop.
         identities: what ran when an event loop wrote the request; see :mod:`.anchors`.
+        born: of each identity, nanoseconds when the one before it came from it; 0: it is
+            waited for.
     """
 
     __slots__ = (
+        "born",
         "candidate",
         "carried",
         "finished",
@@ -125,6 +128,7 @@ class Live(Exchange):
         self.left = False
         self.on_trial = False
         self.identities: tuple[int, ...] = ()
+        self.born: tuple[int, ...] = ()
         self.waiters: list[Live] | None = None
         self.followers: list[Live] | None = None
         self.carried: Any = None

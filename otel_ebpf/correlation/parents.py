@@ -28,6 +28,7 @@ from otel_ebpf.events.layout import (
     RULE_AMBIGUOUS,
     RULE_ANCESTOR,
     RULE_GOROUTINE,
+    RULE_NONE,
     RULE_SOLE,
     RULE_THREAD,
     TURNS_PROXY,
@@ -165,7 +166,9 @@ class Parents:
         if x.pid in self.go:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
             self._abstain(x, "go_not_ready")
-        elif record.flags & (FLAG_TASK | FLAG_TURN):
+        elif record.flags & (FLAG_TASK | FLAG_TURN) or (
+            record.caller_site and record.ref_ts and rule == RULE_NONE
+        ):
             self._hold(x, record)
         elif rule == RULE_SOLE and record.flags & FLAG_RESPONDED:
             # A loop that has answered may be at anything now.
@@ -175,6 +178,10 @@ class Parents:
         elif rule == RULE_AMBIGUOUS:
             self._abstain(x, "ambiguous_thread")
         else:
+            if record.caller_goid:  # a thread of Python's with a context, but no request
+                self._watch(x.pid)
+                if self.anchors.processes[x.pid].open:
+                    self.anchors.unanswered(x.pid)
             self._assembly_settle(x)
 
     def _by_call(self, x: Live, record: Record) -> None:
@@ -188,19 +195,25 @@ class Parents:
             self.sites.close(x.pid, record.caller_site)
         self.bind(x, context, BOTH if rule == RULE_GOROUTINE else CONTEXT)
 
+    def _watch(self, pid: int) -> None:
+        """From now on responses of this process tell what ran when they were written."""
+        if pid not in self.anchors.processes:
+            requests = self._requests.values()
+            mine = [r for r in requests if r.pid == pid and isinstance(r, Live)]
+            self.anchors.watch(pid, [r for r in mine if not r.finished])
+
     def _hold(self, x: Live, record: Record) -> None:
         """An event loop wrote it: a response will tell whose it is."""
-        if x.pid not in self.anchors.processes:
-            requests = self._requests.values()
-            mine = [r for r in requests if r.pid == x.pid and isinstance(r, Live)]
-            self.anchors.watch(x.pid, [r for r in mine if not r.finished])
+        self._watch(x.pid)
         if record.flags & FLAG_TURN:
             opened, due = bool(record.flags & FLAG_OPENED), bool(record.flags & FLAG_DUE)
             proxy = record.caller_goid == TURNS_PROXY
             self.anchors.hold_turn(x, record.caller_uid, opened, due, proxy)
             return
-        chain = (record.caller_goid, record.caller_site, record.context_uid, record.caller_uid)
-        self.anchors.hold(x, tuple(context for context in chain if context))
+        chain = (record.caller_goid, record.caller_site, record.context_uid)
+        born = (0, record.ref_ts, record.caller_uid)
+        known = 1 + bool(chain[1]) + bool(chain[2])
+        self.anchors.hold(x, chain[:known], born[:known])
 
     def responded(self, x: Live, record: Record) -> None:
         """The response to a server exchange of a process with an event loop begins."""

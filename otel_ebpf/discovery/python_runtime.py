@@ -24,6 +24,7 @@ TABLE = Path(__file__).with_name("python_offsets.json")
 _LIBRARY = re.compile(r"/libpython(\d+\.\d+)[^/]*\.so")
 _NAMED = re.compile(r"/python(\d+\.\d+)$")
 _SYMBOLS = ("_PyRuntime", "PyContext_Type", "Py_Version")
+COPY = "PyContext_CopyCurrent"
 # struct pthread of glibc on x86-64: the first block of thread-specific data, {seq, data} each.
 _SPECIFIC_BLOCK = 0x310
 _SPECIFIC_KEYS = 32
@@ -79,6 +80,27 @@ def read_python(pid: int, proc: ProcFs | None = None) -> dict[str, int] | None:
     return None
 
 
+def place_of_copies(pid: int, proc: ProcFs | None = None) -> tuple[str, int] | None:
+    """(path, file offset) of the function that copies contexts, in the file that the process
+    has mapped; None when it is not to be found."""
+    proc = proc or ProcFs()
+    for mapping in _candidates(pid, proc):
+        path = _path(pid, mapping, proc)
+        try:
+            with ElfImage(path) as image:
+                found = image.symbols(("_PyRuntime", COPY), ".dynsym", ".dynstr")
+                at = image.file_offset(found[COPY].value) if len(found) == 2 else None
+        except (ElfError, OSError):
+            continue
+        if at is not None:
+            return path, at
+    return None
+
+
+def _path(pid: int, mapping: Mapping, proc: ProcFs) -> str:
+    return proc.path(pid, f"map_files/{mapping.start:x}-{mapping.end:x}")
+
+
 def _candidates(pid: int, proc: ProcFs) -> Iterator[Mapping]:
     """First mappings of the files that may hold the interpreter: its library, else itself."""
     firsts: dict[int, Mapping] = {}
@@ -96,7 +118,7 @@ def _candidates(pid: int, proc: ProcFs) -> Iterator[Mapping]:
 
 def _symbols(pid: int, mapping: Mapping, proc: ProcFs) -> tuple[dict[str, int], str] | None:
     """Addresses in the process of what is asked for, and the minor version."""
-    path = proc.path(pid, f"map_files/{mapping.start:x}-{mapping.end:x}")
+    path = _path(pid, mapping, proc)
     file = identity(path)
     if file not in _FILES:
         _FILES[file] = _read_symbols(path)

@@ -59,17 +59,29 @@ class Attachments:
         """Attach to a raw tracepoint. Returns a handle."""
         return self._keep(Attachment(sysbpf.open_raw_tracepoint(program, name.encode())))
 
-    def uprobe(self, path: str, offset: int, program: int) -> int:
-        """Attach to a file offset of a binary, in every process. Returns a handle.
+    def uprobe(
+        self, path: str, offset: int, program: int, *, returns: bool = False, pid: int = 0
+    ) -> int:
+        """Attach to a file offset of a binary, or to the return of the function there, in one
+        process or in every (0). Returns a handle.
 
         ``program`` must have been loaded for :meth:`uprobe_type`.
         """
         if self.uprobe_type():
-            link = sysbpf.link_uprobes(os.fsencode(path), [offset], program)
+            link = sysbpf.link_uprobes(
+                os.fsencode(path), [offset], program, returns=returns, pid=pid
+            )
             return self._keep(Attachment(link))
         kind = int(_PMU.read_text())
         name = ctypes.create_string_buffer(os.fsencode(path))
-        event = sysbpf.perf_event_open(kind, 0, config1=ctypes.addressof(name), config2=offset)
+        event = sysbpf.perf_event_open(
+            kind,
+            int(returns),  # the PMU's format says: bit 0
+            config1=ctypes.addressof(name),
+            config2=offset,
+            cpu=-1 if pid else 0,
+            pid=pid or -1,
+        )
         return self._keep(self._on(event, program))
 
     def uprobe_type(self) -> int:

@@ -373,8 +373,11 @@ class Kernel:
             if probe not in known and self._present(probe):
                 self._attach(probe)
 
-    def attach_uprobe(self, path: str, offset: int, program: str) -> int:
-        """Puts a uprobe at a file offset of a binary, for every process that maps it.
+    def attach_uprobe(
+        self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0
+    ) -> int:
+        """Puts a uprobe at a file offset of a binary, or at the return of the function there,
+        for one process or for every one that maps it (0).
 
         Returns a handle for :meth:`detach_uprobe`.
 
@@ -389,7 +392,7 @@ class Kernel:
                 self._fill_jumps(_UPROBE_JUMPS, UPROBE_TAIL_PROGRAMS, sysbpf.KPROBE, attach_type)
                 self._uprobe_jumps = True
             fd = self._programs.load(program, sysbpf.KPROBE, attach_type).fd
-            return self._attachments.uprobe(path, offset, fd)
+            return self._attachments.uprobe(path, offset, fd, returns=returns, pid=pid)
         except OSError as error:
             raise KernelError(
                 f"uprobe {program} refused: {error.strerror}",

@@ -150,11 +150,18 @@ def open_raw_tracepoint(program: int, name: bytes | None) -> int:
 
 
 def perf_event_open(
-    kind: int, config: int, *, config1: int = 0, config2: int = 0, cpu: int = 0, wakeup: int = 1
+    kind: int,
+    config: int,
+    *,
+    config1: int = 0,
+    config2: int = 0,
+    cpu: int = 0,
+    wakeup: int = 1,
+    pid: int = -1,
 ) -> int:
-    """A perf event on one CPU for all processes. Programs run on every CPU all the same;
-    they are attached by ``attach_perf`` or ``link_perf``. ``wakeup``: records of a ring
-    after which its reader is woken."""
+    """A perf event on one CPU (-1: any) for one process or all (-1). Programs run on every
+    CPU all the same; they are attached by ``attach_perf`` or ``link_perf``. ``wakeup``:
+    records of a ring after which its reader is woken."""
     attr = struct.pack(
         "=IIQQQQQIIQQ", kind, 112, config, 1, 1 << 10, 0, 0, wakeup, 0, config1, config2
     ).ljust(112, b"\0")
@@ -162,7 +169,7 @@ def perf_event_open(
     return _syscall(
         1,
         ctypes.create_string_buffer(attr, 112),
-        ctypes.c_int(-1),
+        ctypes.c_int(pid),
         ctypes.c_int(cpu),
         ctypes.c_int(-1),
         ctypes.c_ulong(flags),
@@ -182,9 +189,11 @@ def link_perf(event: int, program: int) -> int:
     return bpf(LINK_CREATE, struct.pack("=IIIIQ", program, event, PERF_EVENT_LINK, 0, 0))[0]
 
 
-def link_uprobes(path: bytes, offsets: Sequence[int], program: int) -> int:
-    """Run ``program``, loaded for ``UPROBE_MULTI``, at file offsets of ``path`` in every
-    process; closing the link ends it (Linux 6.6)."""
+def link_uprobes(
+    path: bytes, offsets: Sequence[int], program: int, *, returns: bool = False, pid: int = 0
+) -> int:
+    """Run ``program``, loaded for ``UPROBE_MULTI``, at file offsets of ``path``, or when the
+    functions there return, in one process or in every (0); closing the link ends it (Linux 6.6)."""
     name = ctypes.create_string_buffer(path)
     places = (ctypes.c_uint64 * len(offsets))(*offsets)
     attr = struct.pack(
@@ -198,8 +207,8 @@ def link_uprobes(path: bytes, offsets: Sequence[int], program: int) -> int:
         0,  # reference counters, cookies
         0,
         len(offsets),
-        0,
-        0,  # every process
+        int(returns),
+        pid,
         0,
     )
     return bpf(LINK_CREATE, attr)[0]

@@ -54,12 +54,13 @@ _MODES = ("sequential", "parallel", "nested", "wait", "shield", "wait_for", "tas
 def asyncio_loop(server: str, python: str | Path, *, uvloop: bool = False, pause: int = 0) -> Loop:
     """An asyncio service: ``server`` is "aiohttp" or "starlette" (uvicorn, httpx).
 
-    ``python`` is an interpreter with ``tests.pythons.ASYNC_PACKAGES``. A task that nobody
-    waits for tells nothing, so "later" and "background" may be absent.
+    ``python`` is an interpreter with ``tests.pythons.ASYNC_PACKAGES``.
     """
     name = f"{server} uvloop" if uvloop else server
     kinds = [Kind(name, mode, "pooled", floor=99.0) for mode in _MODES]
-    kinds += [Kind(name, mode, "pooled", leaves=True) for mode in ("later", "background")]
+    # Known once enough of them were nobody's, and their copies of contexts are followed.
+    kinds += [Kind(name, mode, "pooled") for mode in ("later", "to_thread", "background")]
+    kinds.append(Kind(name, "sequential", "body"))
     if server == "aiohttp":
         kinds += [Kind(name, mode, "limited", floor=99.0) for mode in ("sequential", "parallel")]
     command = [python, HERE / "aio_target.py", server, *(["--uvloop"] if uvloop else [])]

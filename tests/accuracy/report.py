@@ -135,7 +135,9 @@ Each service is one event loop without any instrumentation: it is sent requests,
 time, and calls a Go service for each, one after the other, in parallel, or in one of asyncio's
 other ways. nginx proxies to two servers of which one refuses connections. A kind without a
 floor of recall may abstain; none may be wrong. In asyncio, "later" and "background" are tasks
-that nobody waits for while they call.
+that nobody waits for while they call, "to_thread" calls from a thread, and "body" sends one,
+which aiohttp does in a task of its own; a request of "background" is written after its cause
+was answered.
 """
 
 

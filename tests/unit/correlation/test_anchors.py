@@ -21,7 +21,7 @@ TASK = layout.FLAG_TASK
 
 def call(world: World, path: str, *contexts: int) -> None:
     """A request of process 2 under ``contexts``: the task's own, then those that wait for it."""
-    names = ("caller_goid", "caller_site", "context_uid", "caller_uid")
+    names = ("caller_goid", "caller_site", "context_uid")
     world.call(world.wire(2, 3), path, flags=TASK, rule=layout.RULE_AMBIGUOUS,
                **dict(zip(names, contexts, strict=False)))  # fmt: skip
 
@@ -157,3 +157,36 @@ def test_a_process_that_ends_or_a_pipeline_that_stops_lets_go() -> None:
     call(world, "/last", B)
     world.end()
     assert_root(world.span("/last"))
+
+
+def test_a_copy_belongs_to_the_exchange_in_which_it_was_made_and_to_no_later_one() -> None:
+    world = World()
+    wire = world.wire(1, 2)
+    world.asked(wire, "/first")
+    made = world.later()
+    copied = {"caller_goid": C, "caller_site": A, "ref_ts": made}
+    world.call(world.wire(2, 3), "/thread", rule=layout.RULE_NONE, **copied)
+    world.call(world.wire(2, 3), "/later", flags=TASK, **copied)
+    answer(world, wire, A)
+    world.asked(wire, "/second")  # on the same connection: the same task, the same context
+    world.call(world.wire(2, 3), "/left-over", flags=TASK, **copied)
+    answer(world, wire, A)
+    world.wait(SECOND)
+    for path in ("/thread", "/later"):
+        assert_child(world.span(path), world.server_span("/first"), anchors.COPIED)
+    assert_root(world.span("/left-over"))
+
+
+def test_copies_are_asked_for_where_tasks_or_threads_stay_unanswered() -> None:
+    world = World()
+    wanted = world.correlator.parents.anchors.wanted_copies
+    for number in range(anchors.UNANSWERED):
+        assert not wanted
+        wire = world.wire(1, 2)
+        world.asked(wire, f"/{number}")
+        if number % 2:
+            call(world, f"/out{number}", C)
+        else:
+            world.call(world.wire(2, 3), f"/out{number}", rule=layout.RULE_NONE, caller_goid=C)
+        answer(world, wire, A)
+    assert wanted == {2}

@@ -1,0 +1,95 @@
+"""Interpreters and loops are followed: looked at again, copied, and let go of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from otel_ebpf import runtimes
+from otel_ebpf.discovery.processes import ProcessImage
+from otel_ebpf.runtimes import FIRST_LOOK, PYTHON_MAP, Runtimes
+
+
+class Kernel:
+    def __init__(self) -> None:
+        self.set: list[tuple[int, str, dict[str, int]]] = []
+        self.followed = 0
+        self.uprobes: dict[int, int] = {}
+
+    def set_process(
+        self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
+    ) -> None:
+        self.set.append((pid, name_of_map, members))
+
+    def follow_turns(self) -> None:
+        self.followed += 1
+
+    def attach_uprobe(self, path: str, offset: int, program: str, **how: Any) -> int:
+        assert (path, offset, program, how["returns"]) == ("/python", 64, "python_copied", True)
+        self.uprobes[len(self.uprobes) + 1] = how["pid"]
+        return len(self.uprobes)
+
+    def detach_uprobe(self, *handles: int) -> None:
+        for handle in handles:
+            del self.uprobes[handle]
+
+
+def image(pid: int, language: str, exe: str, runtime: str = "") -> ProcessImage:
+    return ProcessImage(pid, 1, exe, None, language, runtime)
+
+
+def test_a_python_is_looked_at_until_its_tasks_are_found() -> None:
+    kernel, answers = Kernel(), [None, {"tasks": 0}, {"tasks": 7}]
+    followed = Runtimes(kernel, lambda _: answers.pop(0))
+    followed.runs(image(5, "python", "/usr/bin/python3.11", "cpython"), 0.0)
+    assert followed.next_look() == FIRST_LOOK
+    followed.tick(FIRST_LOOK)
+    assert (followed.python, followed.tasks) == ({5}, set())
+    followed.tick(FIRST_LOOK * 3)
+    assert followed.tasks == {5}
+    assert followed.next_look() is None
+    maps = [(name, members) for _, name, members in kernel.set]
+    assert maps == [
+        (PYTHON_MAP, {"tasks": 0}),
+        ("proc_info_map", {"python": 1}),
+        (PYTHON_MAP, {"tasks": 7}),
+    ]
+
+
+def test_a_fork_goes_on_where_its_parent_stood() -> None:
+    kernel, answers = Kernel(), [{"tasks": 0}, {"tasks": 7}]
+    followed = Runtimes(kernel, lambda _: answers.pop(0))
+    followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
+    followed.forked(5, 6, 0.0)
+    followed.ended(5)
+    followed.tick(FIRST_LOOK)
+    assert followed.python == followed.tasks == {6}
+
+
+def test_loops_with_turns_are_told_to_the_kernel_half() -> None:
+    kernel = Kernel()
+    followed = Runtimes(kernel, lambda _: None)
+    followed.runs(image(5, "nodejs", "/usr/bin/node"), 0.0)
+    followed.runs(image(6, "", "/usr/sbin/nginx"), 0.0)
+    followed.runs(image(7, "", "/usr/bin/sleep"), 0.0)
+    followed.forked(6, 8, 0.0)
+    assert followed.turns == {5, 6, 8}
+    assert kernel.followed == 1
+    assert kernel.set == [(5, "proc_info_map", {"turns": 1}), (6, "proc_info_map", {"turns": 2})]
+
+
+def test_copies_are_followed_once_and_as_long_as_the_process_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtimes, "place_of_copies", lambda _: ("/python", 64))
+    kernel = Kernel()
+    followed = Runtimes(kernel, lambda _: {"tasks": 7})
+    followed.need_copies(5)  # not known as a Python
+    followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
+    followed.need_copies(5)
+    followed.need_copies(5)
+    assert kernel.uprobes == {1: 5}
+    assert followed.copies == 1
+    followed.ended(5)
+    assert kernel.uprobes == {}
