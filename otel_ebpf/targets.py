@@ -390,7 +390,7 @@ class Targets:
         image = self._proved(image)
         if image.go is not None:
             self._apply_go(self._kernel, image, image.go)
-        elif self._runtimes is not None:
+        elif self._runtimes is not None and self._kernel.traces(image.pid):
             self._runtimes.runs(image, time.monotonic())
         # The kernel half forgets a process at its end, which may have come before it was told.
         if not self._alive(image.pid, image.start_ticks):

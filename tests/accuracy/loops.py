@@ -11,8 +11,8 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,21 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@contextmanager
+def started_loops(
+    loops: Sequence[Loop], plan: Plan
+) -> Iterator[tuple[dict[str, Service], list[int]]]:
+    """The leaf and the loops with the plan loaded, and the processes that they have started."""
+    with ExitStack() as stack:
+        services = {LEAF: stack.enter_context(Service(LEAF, [build_go(HERE / "target")]))}
+        for loop in loops:
+            words = [str(word).format(leaf=services[LEAF].address) for word in loop.command]
+            service = Service(loop.name, words, env=loop.env)
+            services[loop.name] = stack.enter_context(service)
+        load(services, plan)
+        yield services, [pid for s in services.values() for pid in _children(s.pid)]
+
+
 def run_loops(
     loops: Sequence[Loop],
     levels: dict[int, int],
@@ -153,18 +168,11 @@ def run_loops(
     ``late`` lets each service answer before the agent starts.
     """
     plan = make_plan(seed, loops, levels)
-    with ExitStack() as stack:
-        services = {LEAF: stack.enter_context(Service(LEAF, [build_go(HERE / "target")]))}
-        for loop in loops:
-            words = [str(word).format(leaf=services[LEAF].address) for word in loop.command]
-            service = Service(loop.name, words, env=loop.env)
-            services[loop.name] = stack.enter_context(service)
-        load(services, plan)
+    with started_loops(loops, plan) as (services, workers):
         if late:
             drive(services, plan, plan.roots[min(levels)][:20], 4)
             settle(services)
         pids = {name: service.pid for name, service in services.items()}
-        workers = [pid for parent in pids.values() for pid in _children(parent)]
         chosen = [*pids.values(), *workers]
         with Agent(*agent_arguments, pids=chosen, env=TRUTH_ENV) as agent:
             outcomes: list[dict[str, Any]] = []
