@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.errors import KernelError
+from otel_ebpf.kernel import source
 from otel_ebpf.kernel.paths import bpf_dir
 from otel_ebpf.kernel.source import divide, flatten
 
@@ -136,7 +137,10 @@ def test_what_cannot_be_put_together_says_where(
     assert caught.value.where.endswith(where) and caught.value.mend
 
 
-def test_a_text_that_doubles_at_each_level_is_stopped(tmp_path: Path) -> None:
+def test_a_text_that_doubles_at_each_level_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_MAX_BYTES", 1 << 18)  # sooner
     for level in range(40):
         (tmp_path / f"l{level}.h").write_text(f'#include "l{level + 1}.h"\n' * 2)
     (tmp_path / "l40.h").write_text("x\n")
