@@ -36,7 +36,11 @@ class Notes:
         self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
     ) -> None: ...
 
-    def attach_uprobe(self, path: str, offset: int, program: str) -> int:
+    def follow_turns(self) -> None: ...
+
+    def attach_uprobe(
+        self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0
+    ) -> int:
         self.places.append((offset, program))
         return len(self.places)
 

@@ -42,9 +42,15 @@ def back() -> Iterator[Service]:
         yield service
 
 
-def seen(service: Service, program: Path, pid: int = 0) -> None:
-    """Waits until the agent has looked at the service's process."""
-    wait_for(lambda: bool(trapped(pid or service.pid, program)), "a uprobe in the program")
+def seen(agent: Agent, *pids: int) -> None:
+    """Waits until the agent has looked at these Go processes. (A uprobe says nothing: it is in
+    every process that runs the file.)"""
+
+    def known() -> bool:
+        keys = map_keys(agent.pid, "proc_info_map")
+        return {int.from_bytes(key, "little") for key in keys} >= set(pids)
+
+    wait_for(known, "the kernel half knows of the processes", 60)
 
 
 def test_restarted_upgraded_and_forked_programs_are_traced(shop: Path, back: Service) -> None:
@@ -57,7 +63,7 @@ def test_restarted_upgraded_and_forked_programs_are_traced(shop: Path, back: Ser
             pids.append(pid or service.pid)
 
         with Service("first", command) as first:
-            seen(first, shop)
+            seen(agent, first.pid)
             work(first)
             # Another build takes the file's name while the first goes on.
             old = shop.with_name("old")
@@ -65,20 +71,20 @@ def test_restarted_upgraded_and_forked_programs_are_traced(shop: Path, back: Ser
             new = shutil.copy(build_go(TRUTH, toolchain="go1.24.13"), shop.with_name("new"))
             os.replace(new, shop)
             with Service("upgraded", command) as upgraded:
-                seen(upgraded, shop)
+                seen(agent, upgraded.pid)
                 work(upgraded)
                 assert first.get("/leaf") == b"leaf\n"
                 drive(first, ("seq",), 5, 1, 1)
                 assert trapped(first.pid, old), "the uprobes of the replaced file are gone"
         with Service("restarted", command) as restarted:
-            seen(restarted, shop)
+            seen(agent, restarted.pid)
             work(restarted)
         # A shell forks, and its child executes the program.
         script = f"{shop} -next {back.url}; true"
         with Service("forked", ["sh", "-c", script]) as forked:
             child = int(forked.get("/pid"))
             assert child != forked.pid
-            seen(forked, shop, child)
+            seen(agent, child)
             work(forked, child)
             os.kill(child, signal.SIGTERM)
         spans = agent.stop()
@@ -155,8 +161,7 @@ def test_a_hundred_programs_at_once(shop: Path, back: Service) -> None:
             pool.map(lambda i: Service(f"shop-{i}", [shop, "-next", back.url]), range(number))
         )
         try:
-            for service in services:
-                seen(service, shop)
+            seen(agent, *(service.pid for service in services))
             list(pool.map(lambda service: drive(service, ("seq", "ctx"), 2, 1, 1), services))
             spans = agent.stop()
         finally:
