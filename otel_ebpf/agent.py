@@ -128,7 +128,7 @@ class Agent:
         self._brief: LRUCache[int, Process] = LRUCache(4096)
         self._lost_bursts = 0
         self._chosen: Callable[[int], bool] | None = None
-        """Whether a process is traced, where that is settled by its number alone."""
+        """Whether a process is traced, where its program does not decide that."""
         self._written_offset = 0
 
     def run(self) -> int:
@@ -166,8 +166,8 @@ class Agent:
             kernel.choose(config.pids)
         if launched is not None:
             kernel.choose([launched.pid])
-        if config.kernel.filter_processes and not config.kernel.ports and not config.globs:
-            self._chosen = self._targets.traced = kernel.chosen
+        if not config.globs:
+            self._chosen = kernel.traces
         kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
         kernel.open_executions(self._on_exec)
         kernel.attach()

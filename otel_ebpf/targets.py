@@ -196,8 +196,6 @@ class Targets:
         self._kernel: KernelSide | None = None
         self._uprobes: Uprobes | None = None
         self._runtimes: Runtimes | None = None
-        self.traced: Callable[[int], bool] = lambda pid: True
-        """Whether anything is to be known of a process; set before ``start``."""
         self.found: deque[tuple[int, str]] = deque()
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.go_processes = 0
@@ -385,12 +383,12 @@ class Targets:
             self.unreadable += 1
         if self._chosen(image.exe):
             self._kernel.choose([image.pid])
-        if not self.traced(image.pid):
+        if not self._kernel.traces(image.pid):
             return
         image = self._proved(image)
         if image.go is not None:
             self._apply_go(self._kernel, image, image.go)
-        elif self._runtimes is not None and self._kernel.traces(image.pid):
+        elif self._runtimes is not None:
             self._runtimes.runs(image, time.monotonic())
         # The kernel half forgets a process at its end, which may have come before it was told.
         if not self._alive(image.pid, image.start_ticks):
@@ -439,7 +437,7 @@ class Targets:
                 self.go_unproved += bool(go.guesses)
         self._images[image.pid] = image
         # A program that nobody chose is left as it is.
-        if members["g_goid"] >= 0 and kernel.traces(image.pid):
+        if members["g_goid"] >= 0:
             probes = _http1_probes(members) + stream_probes(members)
             places = [(go.symbols[n], program) for n, program in probes if n in go.symbols]
             if plan is not None:
