@@ -121,6 +121,13 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 		__progs_jmp_kp_map.call(ctx, KP_HTTP2);
 	else
 		__progs_jmp_tp_map.call(ctx, PROG_HTTP2);
+	/* No calls are left, or the program is not there: what passes now is not seen. */
+	half->untold |= HTTP2_LOST;
+	half->sync = 0;
+	half->left = 0;
+	half->got = 0;
+	if (!uprobe)
+		count(STAT_HTTP2_UNSEEN);
 }
 
 /* Whose the header block is that begins with the byte c: static entries and literals with

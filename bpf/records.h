@@ -137,6 +137,7 @@ enum stat {
 	STAT_GO_PARENT_AGREES = 32,
 	STAT_TLS_UNPLACED = 33,     /* TLS calls that moved bytes of no socket that is known */
 	STAT_TLS_CROWDED = 34,      /* TLS reads that found no room to be recorded in */
+	STAT_HTTP2_UNSEEN = 35,     /* segments of HTTP/2 that no program was left for */
 	STAT_COUNT = 64
 };
 

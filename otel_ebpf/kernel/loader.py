@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from otel_ebpf.kernel.obtain import Materials
 from otel_ebpf.kernel.perf_reader import PerfReader
 from otel_ebpf.kernel.plan import (
     RAW_TRACEPOINT,
+    SPARED_PROGRAMS,
     TAIL_PROGRAMS,
     TRACEPOINT,
     UPROBE_TAIL_PROGRAMS,
@@ -29,6 +31,8 @@ from otel_ebpf.kernel.plan import (
 )
 from otel_ebpf.kernel.programs import Program, Programs
 from otel_ebpf.kernel.tables import Table, create
+
+_log = logging.getLogger(__name__)
 
 _UID_SHIFT = 48
 _TYPES = {TRACEPOINT: sysbpf.TRACEPOINT, RAW_TRACEPOINT: sysbpf.RAW_TRACEPOINT}
@@ -72,6 +76,7 @@ STATS = (
     "go_parent_agrees",
     "tls_unplaced",
     "tls_crowded",
+    "http2_unseen",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 
@@ -105,6 +110,7 @@ class Kernel:
         self.absent: list[Probe] = []
         self.registers = False
         self._uprobe_jumps = False
+        self._told: set[str] = set()
         self._tables: dict[str, Table] = {}
         self._held = contextlib.ExitStack()  # let go of in the opposite order
         offsets, compiled = materials.finish()
@@ -179,7 +185,14 @@ class Kernel:
         """
         wanted = [(name, sysbpf.TRACEPOINT) for name in TAIL_PROGRAMS]
         wanted += [(probe.program, _TYPES[probe.kind]) for probe in probe_plan()]
-        self._programs.load_all(wanted)
+        self._programs.load_all(wanted, spared=SPARED_PROGRAMS)
+        self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        for name, error in self._programs.refused.items():
+            if name not in self._told:
+                self._told.add(name)
+                _log.warning("this kernel goes without %s: %s", SPARED_PROGRAMS[name], error)
 
     def kinds(self) -> dict[str, int]:
         """Every program's type, by name; what the plan does not name is a uprobe's."""
@@ -221,8 +234,11 @@ class Kernel:
                 self._attach(probe)
 
     def _fill_jumps(self, table: str, names: Iterable[str], kind: int, attach: int = 0) -> None:
+        self._programs.load_all([(name, kind) for name in names], attach, SPARED_PROGRAMS)
         for index, name in enumerate(names):
-            self._tables[table][index] = self._programs.load(name, kind, attach).fd
+            if name not in self._programs.refused:
+                self._tables[table][index] = self._programs.load(name, kind, attach).fd
+        self._tell_refused()
 
     def _event(self, probe: Probe) -> Path:
         category, _, event = probe.target.partition(":")
@@ -320,7 +336,10 @@ class Kernel:
     def stats(self) -> dict[str, int]:
         """Sums over CPUs of ``__trace_stats_map``."""
         values = self._tables["__trace_stats_map"][0]
-        return {name: sum(value.counts[i] for value in values) for i, name in enumerate(STATS)}
+        stats = {name: sum(value.counts[i] for value in values) for i, name in enumerate(STATS)}
+        if self._programs.refused:
+            stats["programs_refused"] = len(self._programs.refused)
+        return stats
 
     def choose(self, pids: Iterable[int]) -> None:
         """Adds processes to those that are traced."""
@@ -387,8 +406,6 @@ class Kernel:
         try:
             attach_type = self._attachments.uprobe_type()
             if not self._uprobe_jumps and self._programs.uses(program, _UPROBE_JUMPS):
-                tails = [(name, sysbpf.KPROBE) for name in UPROBE_TAIL_PROGRAMS]
-                self._programs.load_all(tails, attach_type)
                 self._fill_jumps(_UPROBE_JUMPS, UPROBE_TAIL_PROGRAMS, sysbpf.KPROBE, attach_type)
                 self._uprobe_jumps = True
             fd = self._programs.load(program, sysbpf.KPROBE, attach_type).fd

@@ -71,6 +71,24 @@ TAIL_PROGRAMS = (
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
 
+_GO = "what Go's memory tells of who asked"
+_GO_STREAMS = "who asked for streams of Go's HTTP/2 and gRPC"
+_TLS = "Go's TLS"
+SPARED_PROGRAMS = {
+    "prog_go": _GO,
+    "prog_go_stack": "Go connections that are older than the agent",
+    "prog_go_lineage": "ancestry of Go's goroutines over several generations",
+    "prog_http2": "HTTP/2 and gRPC",
+    **dict.fromkeys(
+        ("prog_go_streams", "prog_go_asked", "prog_go_server", "prog_go_tell", "prog_go_proof"),
+        _GO_STREAMS,
+    ),
+    **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
+    "prog_python": "whose task of CPython's asyncio asked",
+}
+"""Programs that an older kernel's verifier may refuse, and what is not seen without them.
+Everything else goes on: a jump to a program that is not there leads nowhere."""
+
 UPROBE_TAIL_PROGRAMS: tuple[str, ...] = ("kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2")
 """Programs of ``__progs_jmp_kp_map``, by index; those that uprobes' programs go on with."""
 

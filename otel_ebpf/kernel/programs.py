@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from otel_ebpf.errors import KernelError
@@ -51,6 +51,7 @@ class Programs:
         self._maps = [tables[name].fd for name in self._map_names]
         self._loaded: dict[str, Program] = {}
         self._lock = threading.Lock()
+        self.refused: dict[str, KernelError] = {}
 
     @property
     def loaded(self) -> list[Program]:
@@ -91,17 +92,36 @@ class Programs:
             os.close(program.fd)
         return known
 
-    def load_all(self, wanted: Iterable[tuple[str, int]], expected_attach: int = 0) -> None:
+    def load_all(
+        self,
+        wanted: Iterable[tuple[str, int]],
+        expected_attach: int = 0,
+        spared: Container[str] = (),
+    ) -> None:
         """Load programs, (name, kind) each, on several processors.
+
+        Args:
+            spared: names of those that may be refused; they are in ``refused`` then.
 
         Raises:
             KernelError: as :meth:`load`.
         """
+
+        def load(pair: tuple[str, int]) -> None:
+            try:
+                self.load(*pair, expected_attach)
+            except KernelError as error:
+                if pair[0] not in spared:
+                    raise
+                with self._lock:
+                    self.refused[pair[0]] = error
+
         # The longest first: one that is begun last would be waited for alone.
         pairs = sorted(set(wanted), key=lambda pair: -self._length(pair[0]))
-        pairs = [pair for pair in pairs if pair[0] not in self._loaded]
+        tried = {*self._loaded, *self.refused}
+        pairs = [pair for pair in pairs if pair[0] not in tried]
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)), len(pairs))
-        each(lambda pair: self.load(*pair, expected_attach), pairs, threads)
+        each(load, pairs, threads)
 
     def close(self) -> None:
         """Let go of them. Those that are attached stay until they are detached."""
