@@ -51,26 +51,33 @@ INLINE void http2_unsettle(struct op_t *op, struct socket_state_t *st)
 		count(STAT_TRACES_OPENED);
 }
 
-/* The connection begins: `left` bytes of the client's preface are still to pass, and the
- * other side's frames follow each other from its next byte on. */
-INLINE void http2_opens(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
-			struct http2_conn_t *conn, u32 left)
+/* The connection begins: `left` bytes of the client's preface are still to pass. */
+INLINE void http2_opens(struct http2_walk_t *w, struct http2_half_t *half, u32 left)
 {
-	u8 direction = op->rec.direction & 1;
-	struct http2_half_t *half = &conn->halves[direction], *other = &conn->halves[direction ^ 1];
-
-	st->protocol = PROTOCOL_HTTP2;
-	st->role = direction == INGRESS ? ROLE_SERVER : ROLE_CLIENT;
 	half->left = left;
 	half->keep = 0;
 	half->ends = 0;
 	half->sync = 1;
+	w->tell = 1;
+	w->frames += 1;
+	w->opened = 1;
+}
+
+/* And what that says of the connection: the other side's frames follow each other from its
+ * next byte on. Behind the loop over steps, where it would be a case of each of them. */
+INLINE void http2_opened(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
+			 struct http2_conn_t *conn)
+{
+	u8 direction = op->rec.direction & 1;
+	struct http2_half_t *half = &conn->halves[direction], *other = &conn->halves[direction ^ 1];
+
+	w->opened = 0;
+	st->protocol = PROTOCOL_HTTP2;
+	st->role = direction == INGRESS ? ROLE_SERVER : ROLE_CLIENT;
 	half->untold = HTTP2_BEGINS;
 	other->sync = 1;
 	if (!other->serial)
 		other->untold = 0;
-	w->tell = 1;
-	w->frames += 1;
 }
 
 /* The way of a segment on such a socket. A send waits for its exit, where it is certain how
@@ -176,7 +183,7 @@ INLINE bool http2_begin(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 /* One step of the walk: the next buffer, a header or a piece of one, or a piece of a
  * payload. False: no more can be done here. */
 INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
-		       struct http2_conn_t *conn, struct http2_half_t *half, char *to)
+		       struct http2_half_t *half, char *to)
 {
 	u64 n;
 
@@ -227,7 +234,7 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		if (half->serial || W4(w->head[0], w->head[1], w->head[2], w->head[3]) !=
 					    W4('P', 'R', 'I', ' '))
 			goto lost;
-		http2_opens(op, w, st, conn, HTTP2_PREFACE - HTTP2_HEADER);
+		http2_opens(w, half, HTTP2_PREFACE - HTTP2_HEADER);
 		return true;
 	}
 	n = half->left < w->room ? half->left : w->room;
@@ -309,7 +316,7 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 	if (w->round == 0) {
 		__builtin_memcpy(w->head, half->head, 16);
 		if (w->preface)
-			http2_opens(op, w, st, conn, w->preface);
+			http2_opens(w, half, w->preface);
 		if (!op->buf) {
 			/* Only its length is known: fine within a body. */
 			u64 n = half->left < w->rest ? half->left : w->rest;
@@ -327,9 +334,11 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 	if (!w->stop) {
 		NO_UNROLL
 		for (int i = 0; i < HTTP2_STEPS; i++)
-			if (!http2_step(op, w, st, conn, half, to + sizeof(struct __socket_data)))
+			if (!http2_step(op, w, st, half, to + sizeof(struct __socket_data)))
 				break;
 	}
+	if (w->opened)
+		http2_opened(op, w, st, conn);
 	if (w->trial) {
 		/* Everything fits, up to a frame's end or through several of them. */
 		bool apart = op->count == HTTP2_HEADER;

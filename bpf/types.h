@@ -168,7 +168,8 @@ struct http2_walk_t {
 	u8 trial; /* the protocol is a guess */
 	u8 block; /* a header block comes next: 1, or 2 behind a priority */
 	u8 preface; /* bytes of the client's preface still to pass */
-	u8 pad[6];
+	u8 opened; /* the preface was seen in this round */
+	u8 pad[5];
 	u8 head[32];
 	struct http2_conn_t fresh;
 };

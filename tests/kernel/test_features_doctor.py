@@ -103,7 +103,7 @@ def test_every_program_is_tried_and_listed() -> None:
     assert kinds == {"tracepoint", "raw tracepoint", "uprobe"}
     assert not [name for name, program in listed.items() if program["refused"]]
     # A kernel that sees more states than this one must still have room to its million.
-    assert max(program["verified"] for program in listed.values()) < 750_000
+    assert max(program["verified"] for program in listed.values()) < 500_000
 
 
 def test_where_compiled_programs_are_kept(whole: Report, tmp_path: Path) -> None:
