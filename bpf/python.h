@@ -203,6 +203,8 @@ INLINE int run_python(void *ctx)
 	if (task)
 		r->flags |= FLAG_TASK;
 	r->caller_goid = context;
+	if (r->begins == BEGINS_RESPONSE)
+		py_origin(tgid, context, &r->ref_ts);
 	if (r->begins == BEGINS_REQUEST) {
 		NO_UNROLL
 		for (int i = 0; i < 2; i++) {

@@ -90,7 +90,7 @@ enum tls_call {
 /* Without FLAG_GO: caller_goid is the CPython context that the thread runs in, with this flag
  * that of an asyncio task; of a request, caller_site and context_uid are those of the task that
  * waits for it and of the next one, or those that it was copied from: then ref_ts and
- * caller_uid tell when. */
+ * caller_uid tell when. Of a response, ref_ts tells when its context was made, if known. */
 #define FLAG_TASK FLAG_CALLER
 
 /* The same, of a loop with turns (turns.h): caller_uid is the message that the thread read last

@@ -26,8 +26,8 @@ MAX_OPEN = 65_536
 """Exchanges of one process that are looked at as open; above it the oldest is not."""
 SHARED_AT_LEAST = 16
 """Exchanges that shared an identity with one they overlapped, before that counts."""
-TRUST = 0.999
-"""Share of exchanges that must have an identity of their own, for it to be believed."""
+SHARED_AT_MOST = 0.05
+"""Share of exchanges that may. Addresses that are used again share by chance, as if."""
 
 TURN = "turn"
 SOLE = "sole_in_flight"
@@ -66,8 +66,9 @@ class _Process:
         self.open: dict[int, Live] = {}
         """Server exchanges by their id(), in the order in which they were read."""
         self.held: deque[Live] = deque()
-        self.answering: dict[int, int] = {}
-        """id() of an exchange whose response has begun -> its identity."""
+        self.answering: dict[int, tuple[int, int]] = {}
+        """id() of an exchange whose response has begun -> its identity, and when that came
+        to be."""
         self.last: dict[int, tuple[int, int]] = {}
         """Identity -> (ns of its latest response, hash of the connection)."""
         self.answered = 0
@@ -152,14 +153,15 @@ class Anchors:
         """A connection of a watched process is there no more."""
         self.processes[pid].pools.closed(ends)
 
-    def responded(self, server: Live, identity: int, ts: int) -> None:
-        """Its response begins, under this identity (0: not known)."""
+    def responded(self, server: Live, identity: int, born: int, ts: int) -> None:
+        """Its response begins, under this identity (0: not known), which has been there since
+        ``born`` (0: not known)."""
         process = self.processes[server.pid]
         if not identity:
             return
-        self._compare(process, server, identity, ts)
-        process.answering[id(server)] = identity
-        self._claim(process, server, identity, ts)
+        self._compare(process, server, identity, born, ts)
+        process.answering[id(server)] = identity, born
+        self._claim(process, server, identity, max(born, server.start), ts)
 
     def responded_in_turn(
         self, server: Live, cause: int, timer_due: bool, proxy: bool, ts: int
@@ -185,9 +187,9 @@ class Anchors:
             self._claim_turns(process, process.turns, server, server.end)
             if process.crowded < server.start and not process.own_account:
                 self._claim_sole(process, process.turns, server)
-        identity = process.answering.pop(id(server), 0)
+        identity, born = process.answering.pop(id(server), (0, 0))
         if identity:  # what was asked for while the response was on its way
-            self._claim(process, server, identity, server.end)
+            self._claim(process, server, identity, max(born, server.start), server.end)
         process.open.pop(id(server), None)
         self._abandon(process)
 
@@ -253,7 +255,9 @@ class Anchors:
                 if (owner is None or owner is server) and not turns.contradicted(x.uid):
                     self._bind(x, server, SOLE)
 
-    def _claim(self, process: _Process, server: Live, identity: int, until: int) -> None:
+    def _claim(
+        self, process: _Process, server: Live, identity: int, since: int, until: int
+    ) -> None:
         held = self._by_identity.pop((server.pid, identity), None)
         if held is None:
             return
@@ -261,7 +265,7 @@ class Anchors:
         for x in held:
             if x.settled:
                 continue
-            if x.start > until or x.start < server.start:
+            if not since <= x.start <= until:
                 earlier.append(x)
                 continue
             at = x.identities.index(identity)
@@ -275,13 +279,13 @@ class Anchors:
         if earlier:
             self._by_identity[server.pid, identity] = earlier
 
-    def _compare(self, process: _Process, server: Live, identity: int, ts: int) -> None:
+    def _compare(self, process: _Process, server: Live, identity: int, born: int, ts: int) -> None:
         """Two exchanges that overlapped, on two connections, under one identity: then it does
         not tell requests apart. By chance (an address used again) that is rare."""
         process.answered += 1
         connection = id(server.endpoints)
         before = process.last.get(identity)
-        if before is not None and before[0] > server.start and before[1] != connection:
+        if before is not None and before[0] > max(server.start, born) and before[1] != connection:
             process.shared += 1
         process.last[identity] = (ts, connection)
         if len(process.last) > 4096:
@@ -290,7 +294,7 @@ class Anchors:
             process.answered >>= 1
             process.shared >>= 1
         few = process.shared < SHARED_AT_LEAST
-        process.alone = few or process.shared <= process.answered * (1 - TRUST)
+        process.alone = few or process.shared <= process.answered * SHARED_AT_MOST
 
     def _abandon(self, process: _Process) -> None:
         """Lets go of requests that no exchange can claim any more."""

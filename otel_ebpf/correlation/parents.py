@@ -223,7 +223,7 @@ class Parents:
             self.anchors.responded_in_turn(x, record.caller_uid, due, proxy, record.ts)
             return
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
-        self.anchors.responded(x, identity, record.ts)
+        self.anchors.responded(x, identity, record.ref_ts, record.ts)
 
     def stream(self, x: Live, now: int) -> None:
         """A client request was written on a connection of many streams. Whoever writes

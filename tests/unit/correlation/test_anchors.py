@@ -190,3 +190,18 @@ def test_copies_are_asked_for_where_tasks_or_threads_stay_unanswered() -> None:
             world.call(world.wire(2, 3), f"/out{number}", rule=layout.RULE_NONE, caller_goid=C)
         answer(world, wire, A)
     assert wanted == {2}
+
+
+def test_a_context_that_came_to_be_later_claims_nothing_from_before() -> None:
+    world = World()
+    first, second = world.wire(1, 2), world.wire(1, 2)
+    world.asked(first, "/a")
+    world.asked(second, "/b")
+    call(world, "/of-a", C, A)  # by a task that is gone before the next one has its address
+    made = world.later()
+    call(world, "/of-b", C)
+    world.feed(second.server.send(reply(), caller_goid=C, ref_ts=made, flags=TASK))
+    answer(world, first, A)
+    world.wait(SECOND)
+    assert_child(world.span("/of-a"), world.server_span("/a"), anchors.AWAITED)
+    assert_child(world.span("/of-b"), world.server_span("/b"), anchors.CONTEXT)
