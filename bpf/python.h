@@ -19,6 +19,9 @@
 #define PY_ENTRY 24    /* hash, key, value */
 #define PY_CALLBACK 24 /* a future's first callback; its context is behind it */
 #define PY_SELF 24     /* a bound method's object */
+#define PY_TYPE_FLAGS 168
+#define PY_IS_INT (1ULL << 24)
+#define PY_NAME 16     /* bytes of a task's name that count */
 #define PY_LOOPS 4     /* event loops looked through for the running task */
 #define PY_CELLS 8     /* variables of a callback looked through */
 #define PY_PARENT_SLOT 4 /* asyncio.TaskGroup: its attributes in order of assignment */
@@ -38,6 +41,32 @@ INLINE u64 py_task_context(struct python_info_t *py, u64 task)
 	if (task < 4096 || (task & 7) || READ_USER(context, task, py->task_context))
 		return 0;
 	return py_context(py, context) ? context : 0;
+}
+
+/* The task's context and, above its 48 bits, 16 of the task's number: addresses are used again,
+ * numbers are not. The number is in its name, which is a string or, since 3.12, the number. */
+INLINE u64 py_identity(struct python_info_t *py, u64 task, u64 context)
+{
+	u64 name = 0, type = 0, flags = 0, number = 0;
+	char text[PY_NAME] = {};
+	u32 digit = 0;
+
+	if (READ_USER(name, task, py->task_context - 8) || !name)
+		return context;
+	READ_USER(type, name, PY_TYPE);
+	READ_USER(flags, type, PY_TYPE_FLAGS);
+	if (flags & PY_IS_INT) {
+		READ_USER(digit, name, 24);
+		number = digit;
+	} else if (!READ_USER(text, name, 48)) {
+		NO_UNROLL
+		for (int i = 0; i < PY_NAME; i++) {
+			if (!text[i])
+				break;
+			number = number * 31 + text[i];
+		}
+	}
+	return context | (number & 0xffff) << 48;
 }
 
 /* The running task, among those of all loops: the one that runs in this context. */
@@ -202,24 +231,29 @@ INLINE int run_python(void *ctx)
 	task = py_running(py, context);
 	if (task)
 		r->flags |= FLAG_TASK;
-	r->caller_goid = context;
+	r->caller_goid = task ? py_identity(py, task, context) : context;
 	if (r->begins == BEGINS_RESPONSE)
 		py_origin(tgid, context, &r->ref_ts);
 	if (r->begins == BEGINS_REQUEST) {
 		NO_UNROLL
 		for (int i = 0; i < 2; i++) {
-			u64 above = 0, when = 0;
+			u64 above = 0, when = 0, named;
 			if (task)
 				task = py_parent(py, task, &above);
-			if (!above)
-				above = py_origin(tgid, i ? r->caller_site : context, &when);
+			if (above) {
+				named = py_identity(py, task, above);
+			} else {
+				above = named = py_origin(tgid, context, &when);
+				task = 0;
+			}
 			if (!above)
 				break;
+			context = above;
 			if (i == 0) {
-				r->caller_site = above;
+				r->caller_site = named;
 				r->ref_ts = when;
 			} else {
-				r->context_uid = above;
+				r->context_uid = named;
 				r->caller_uid = when;
 			}
 		}

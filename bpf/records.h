@@ -88,7 +88,7 @@ enum tls_call {
 #define TLS_PLACE_SPAN_SHIFT 16
 
 /* Without FLAG_GO: caller_goid is the CPython context that the thread runs in, with this flag
- * that of an asyncio task; of a request, caller_site and context_uid are those of the task that
+ * that of an asyncio task, whose number's low 16 bits are on top; of a request, caller_site and context_uid are those of the task that
  * waits for it and of the next one, or those that it was copied from: then ref_ts and
  * caller_uid tell when. Of a response, ref_ts tells when its context was made, if known. */
 #define FLAG_TASK FLAG_CALLER

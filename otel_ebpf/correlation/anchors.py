@@ -34,6 +34,8 @@ SOLE = "sole_in_flight"
 CONTEXT = "python.context"
 AWAITED = "python.awaited"
 COPIED = "python.copied"
+CONTEXT_BITS = (1 << 48) - 1
+"""Of an identity: a context's address. Above them is the number of its task, if it has one."""
 UNANSWERED = 20
 """Requests of one process that no response's task claimed, before its copies of contexts are
 asked to be told."""
@@ -161,7 +163,7 @@ class Anchors:
             return
         self._compare(process, server, identity, born, ts)
         process.answering[id(server)] = identity, born
-        self._claim(process, server, identity, max(born, server.start), ts)
+        self._claim_all(process, server, identity, max(born, server.start), ts)
 
     def responded_in_turn(
         self, server: Live, cause: int, timer_due: bool, proxy: bool, ts: int
@@ -189,7 +191,7 @@ class Anchors:
                 self._claim_sole(process, process.turns, server)
         identity, born = process.answering.pop(id(server), (0, 0))
         if identity:  # what was asked for while the response was on its way
-            self._claim(process, server, identity, max(born, server.start), server.end)
+            self._claim_all(process, server, identity, max(born, server.start), server.end)
         process.open.pop(id(server), None)
         self._abandon(process)
 
@@ -254,6 +256,15 @@ class Anchors:
                 owner = turns.owner(x.uid)
                 if (owner is None or owner is server) and not turns.contradicted(x.uid):
                     self._bind(x, server, SOLE)
+
+    def _claim_all(
+        self, process: _Process, server: Live, identity: int, since: int, until: int
+    ) -> None:
+        """What was written by this task; what was copied from its context."""
+        self._claim(process, server, identity, since, until)
+        context = identity & CONTEXT_BITS
+        if context != identity:
+            self._claim(process, server, context, since, until)
 
     def _claim(
         self, process: _Process, server: Live, identity: int, since: int, until: int

@@ -205,3 +205,18 @@ def test_a_context_that_came_to_be_later_claims_nothing_from_before() -> None:
     world.wait(SECOND)
     assert_child(world.span("/of-a"), world.server_span("/a"), anchors.AWAITED)
     assert_child(world.span("/of-b"), world.server_span("/b"), anchors.CONTEXT)
+
+
+def test_a_tasks_number_tells_it_from_one_that_had_the_same_address_before() -> None:
+    world = World()
+    first, second = world.wire(1, 2), world.wire(1, 2)
+    world.asked(first, "/a")
+    world.asked(second, "/b")
+    call(world, "/of-a", 7 << 48 | C)  # by a task that nobody waits for, and that ends
+    copied = {"caller_goid": 9 << 48 | D, "caller_site": C, "ref_ts": world.later()}
+    world.call(world.wire(2, 3), "/copied-in-b", flags=TASK, **copied)
+    answer(world, second, 8 << 48 | C)
+    answer(world, first, A)
+    world.wait(SECOND)
+    assert_root(world.span("/of-a"))
+    assert_child(world.span("/copied-in-b"), world.server_span("/b"), anchors.COPIED)
