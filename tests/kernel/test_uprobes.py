@@ -64,4 +64,5 @@ def test_a_program_that_nobody_chose_is_left_as_it_is(tracer: Tracer, tmp_path: 
         targets.start(tracer.kernel, [image])
         stats = targets.stats()
         targets.stop()
-    assert (stats["go_processes"], stats["uprobes"]) == (1, 0)
+    # Not even read: what it is made of would cost the agent time.
+    assert (stats["go_processes"], stats["uprobes"]) == (0, 0)
