@@ -50,6 +50,20 @@ def test_each_limit_is_named_when_it_is_not_kept(traced: dict[str, float], words
     assert len(found) == 1
 
 
+def test_what_uprobes_cost_is_held_against_their_price() -> None:
+    # Four hits of 10 us: 60 us are allowed, and any throughput.
+    pairs = [(sample(1000, 10), sample(100, 65, uprobe_hits=4000))]
+    assert missed({HELLO: pairs}, 10.0) == []
+    (line,) = missed({HELLO: pairs}, 5.0)
+    assert "service CPU added a request 55.0 us, limit 30 us" in line
+
+
+def test_a_request_of_several_exchanges_may_cost_more() -> None:
+    hop = Scenario("hop, saturated", "/hop", 2, 3)
+    assert missed({hop: [(sample(1000, 10), sample(1000, 24))]}) == []
+    assert len(missed({hop: [(sample(1000, 10), sample(1000, 26))]})) == 1
+
+
 def test_one_span_missing_at_a_fixed_rate_is_named_and_shown() -> None:
     pairs = [(sample(5000, 10), sample(5000, 10, spans=4999))]
     assert any("spans missing 1.0" in line for line in missed({RATED: pairs}))
