@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -157,12 +158,22 @@ def start(stack: ExitStack, scenario: Scenario) -> list[Service]:
     return services
 
 
+def load_of_its_own(program: Path) -> Path:
+    """A copy of a program for the load's side: uprobes go by file, and would hit it too."""
+    copy = program.with_name(f"{program.name}-load")
+    if not copy.exists():
+        unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
+        shutil.copy(program, unfinished)
+        unfinished.rename(copy)
+    return copy
+
+
 def send_load(service: Service, scenario: Scenario, seconds: float) -> dict[str, float]:
     if scenario.speaks == "http":
         url = service.url + scenario.path
         command = [str(build_go(HERE / "load")), "-url", url, "-rate", str(scenario.rate)]
     else:
-        command = [str(build_go(HERE / "mesh")), "-load", scenario.speaks]
+        command = [str(load_of_its_own(build_go(HERE / "mesh"))), "-load", scenario.speaks]
         command += ["-url", service.address, "-path", scenario.path]
     command += ["-seconds", str(seconds), "-connections", str(scenario.connections)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
