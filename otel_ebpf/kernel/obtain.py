@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -150,3 +151,16 @@ def _parts(text: str, flags: Sequence[str], shim: Path) -> list[bytes]:
     for header in sorted(shim.rglob("*.h")):
         found += [header.relative_to(shim).as_posix().encode(), header.read_bytes()]
     return found
+
+
+def main() -> None:
+    """Compiles for this host ahead of the first start, which then finds it kept.
+
+    Where that cannot be, the first start says why, or does without.
+    """
+    with contextlib.suppress(KernelError):
+        Materials(KernelConfig()).finish()
+
+
+if __name__ == "__main__":
+    main()
