@@ -27,7 +27,7 @@ class Tracer:
         lost: bursts that the perf buffer reported as lost.
     """
 
-    def __init__(self, config: KernelConfig | None = None, pages: int = 1024) -> None:
+    def __init__(self, config: KernelConfig | None = None, pages: int = 4096) -> None:
         self.kernel = Kernel(config or KernelConfig(filter_processes=True))
         self.decoder = Decoder()
         self.orderer = Orderer()
