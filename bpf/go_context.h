@@ -5,7 +5,7 @@
 
 #include "go_map.h"
 
-#define CONTEXT_DEPTH 24
+#define CONTEXT_DEPTH 48
 #define GO_JUMPS 22
 #define GO_JUMPS_READ 6
 
