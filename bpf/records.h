@@ -29,7 +29,7 @@ enum record_type {
 	RECORD_CLOSE = 2,      /* the last known descriptor of a socket was closed */
 	RECORD_CORRECTION = 3, /* a send recorded at `ref_ts` moved only `length` bytes */
 	RECORD_EXEC = 4,
-	RECORD_FORK = 5, /* a new process; `uid` holds its tgid */
+	RECORD_FORK = 5, /* a new process; `uid` holds its parent's tgid */
 	RECORD_EXIT = 6, /* a process has ended */
 	RECORD_EOF = 7,  /* the peer closed its side, or shutdown(SHUT_WR) closed ours */
 	RECORD_ERROR = 8, /* a socket call failed for good; `length` holds the errno */

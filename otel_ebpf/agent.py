@@ -41,6 +41,8 @@ from otel_ebpf.pipeline import GC_THRESHOLD, Pipeline
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.clock import WallClock
 from otel_ebpf.spans.settings import SpanSettings
+from otel_ebpf.status_report import by_process
+from otel_ebpf.status_socket import StatusSocket, directory
 from otel_ebpf.targets import Targets
 
 _log = logging.getLogger(__name__)
@@ -130,6 +132,8 @@ class Agent:
         self._chosen: Callable[[int], bool] | None = None
         """Whether a process is traced, where its program does not decide that."""
         self._written_offset = 0
+        self._status_folder = directory(env)
+        self._ready_at = 0.0
 
     def run(self) -> int:
         """Attach, trace until a signal or the command's end, drain, account. Exit status."""
@@ -142,11 +146,13 @@ class Agent:
         preparation = self._config.preparation or Preparation(self._config.kernel)
         kernel = preparation.finish()
         launched: Launched | None = None
+        status = StatusSocket(self._status_folder, os.getpid())
         try:
             if self._config.command:
                 launched = Launched(self._config.command)
-            return self._trace(kernel, looking, images, launched)
+            return self._trace(kernel, looking, images, launched, status)
         finally:
+            status.close()
             self._targets.stop()
             kernel.close()
             if launched is not None:
@@ -158,6 +164,7 @@ class Agent:
         looking: threading.Thread,
         images: list[ProcessImage],
         launched: Launched | None,
+        status: StatusSocket,
     ) -> int:
         config = self._config
         if config.record:
@@ -179,15 +186,16 @@ class Agent:
         _give_back()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
+        self._ready_at = time.monotonic()
         print("otel-ebpf: ready", file=self._err, flush=True)
         if launched is not None:
             launched.go()
-        self._loop(kernel, launched)
+        self._loop(kernel, launched, status)
         return self._close(kernel)
 
     # -- the loop -----------------------------------------------------------------
 
-    def _loop(self, kernel: Kernel, launched: Launched | None) -> None:
+    def _loop(self, kernel: Kernel, launched: Launched | None, status: StatusSocket) -> None:
         pipeline = self._pipeline
         everywhere = os.sched_getaffinity(0)
         ageing = Ageing(kernel, self._config.kernel)
@@ -202,6 +210,7 @@ class Agent:
                 self._clock.tick()
                 self._write_clock()
                 ageing.tick(time.monotonic_ns())
+                status.answer(lambda: self._report(kernel))
                 if launched is not None and launched.ended():
                     self._stop = True
             self._take_found()
@@ -330,6 +339,14 @@ class Agent:
         if self._capture is not None:
             self._capture.stats(stats)
             self._capture.close()
+        totals, details = self._account(stats)
+        for line in ledger_lines(totals, details):
+            print(line, file=self._err)
+        self._err.flush()
+        return 0
+
+    def _account(self, stats: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+        """Totals, and every counter, with the kernel half's ``stats``."""
         queue = self._queue.stats() if self._queue is not None else {}
         stats.pop("registers", None)  # a fact of the kernel, not a count
         details = {**stats, **self._pipeline.stats(), **self._targets.stats(), **queue}
@@ -343,10 +360,19 @@ class Agent:
                 count for name, count in details.items() if name.startswith("spans_dropped.")
             ),
         }
-        for line in ledger_lines(totals, details):
-            print(line, file=self._err)
-        self._err.flush()
-        return 0
+        return totals, details
+
+    def _report(self, kernel: Kernel) -> dict[str, object]:
+        """What ``otel-ebpf status`` shows."""
+        totals, details = self._account(kernel.stats())
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "seconds": round(time.monotonic() - self._ready_at, 1),
+            "totals": totals,
+            "processes": by_process(self._pipeline.correlator.parents, self._process_of),
+            "counters": {name: count for name, count in sorted(details.items()) if count},
+        }
 
 
 def _prefer() -> None:

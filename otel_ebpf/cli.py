@@ -80,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--pid", default=None, metavar="N", help="what is known of a process, and its cost"
     )
+    status = commands.add_parser("status", help="what a running agent sees, and how surely")
+    status.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 
@@ -165,6 +167,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from otel_ebpf.replaying import replay
 
         return replay(arguments.file, arguments.output, os.environ, sys.stdout, sys.stderr)
+    if arguments.command == "status":
+        from otel_ebpf.status import run_status
+
+        return run_status(sys.stdout, os.environ, as_json=arguments.json)
     return _agent(arguments)
 
 

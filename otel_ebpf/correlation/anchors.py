@@ -223,6 +223,24 @@ class Anchors:
             "processes_with_shared_identities": sum(not p.alone for p in processes),
         }
 
+    def checks(self, pid: int) -> dict[str, int | str]:
+        """The same for one process: whether it is believed, and the tests behind that."""
+        process = self.processes.get(pid)
+        told: dict[str, int | str] = {}
+        if process is None:
+            return told
+        turns = process.turns
+        if turns is not None:
+            guarded, against = turns.guarded, turns.against
+            told["turns"] = "believed" if turns.believed(True) else "not believed"
+            told["turns_right"] = f"{guarded.right} of {guarded.tested}"
+            if against.tested:
+                told["turns_against_guards_right"] = f"{against.right} of {against.tested}"
+        if process.answered:
+            told["contexts"] = "believed" if process.alone else "not believed"
+            told["contexts_shared"] = f"{process.shared} of {process.answered}"
+        return told
+
     # -- inside ----------------------------------------------------------------------
 
     def _keep(self, process: _Process, x: Live) -> bool:

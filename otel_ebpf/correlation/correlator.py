@@ -213,7 +213,9 @@ class Correlator:
         for x in out:
             if x.kind == SERVER:
                 self.parents.left(x, self.now)
-        return cast(list[Exchange], out)
+        exchanges = cast(list[Exchange], out)
+        self.parents.links.left(exchanges)
+        return exchanges
 
     def _look_at(self, connection: Conversation) -> None:
         connection.watched = False
@@ -296,6 +298,8 @@ class Correlator:
             self.parents.evidence.told(record)
         elif kind == layout.CORRECTION:
             self._missing(record)
+        elif kind == layout.FORK:
+            self.parents.links.begun(record.tgid)
         elif kind == layout.EXIT:
             for socket_id in list(self._of_process.get(record.tgid, ())):
                 self._close(socket_id, record.ts, None)

@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from otel_ebpf.correlation.anchors import Anchors
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.evidence import Evidence
+from otel_ebpf.correlation.links import Links
 from otel_ebpf.correlation.live import Done, Live
 from otel_ebpf.correlation.model import SERVER
 from otel_ebpf.correlation.needs import Needs
@@ -81,6 +82,7 @@ class Parents:
         self._done: deque[tuple[int, int]] = deque()
         self.sites = Sites(self._ended)
         self.needs = Needs()
+        self.links = Links()
         self.evidence = Evidence(self._by_witnesses, self._no_witness, counts)
         self.anchors = Anchors(self._bind_to, self._abstain, counts)
         self._trial: deque[_Trial] = deque()
@@ -145,6 +147,10 @@ class Parents:
         self._asked.discard(pid)
         self.wanted_births.discard(pid)
         self.needs.process_ended(pid)
+
+    def checks(self, pid: int) -> dict[str, int | str]:
+        """The live tests of what is inferred in this process, in words and numbers."""
+        return {**self.anchors.checks(pid), **self.sites.checks(pid)}
 
     # -- client requests -----------------------------------------------------------
 
@@ -369,6 +375,7 @@ class Parents:
 
     def _abstain(self, x: Live, reason: str) -> None:
         self._counts["no_parent." + reason] += 1
+        self.links.absent(x.pid, reason)
         self._assembly_settle(x)
 
     # -- carried contexts, and the verdict -------------------------------------------

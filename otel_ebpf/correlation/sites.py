@@ -8,7 +8,7 @@ which it was born.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from cachetools import LRUCache
@@ -77,6 +77,13 @@ class Sites:
         if False in verdicts:
             return False
         return None if None in verdicts else True
+
+    def checks(self, pid: int) -> dict[str, int | str]:
+        """How many functions that this process starts goroutines with are believed, on trial
+        and closed, as far as they have called."""
+        found = Counter(self.verdict(*site) for site in list(self._places) if site[0] == pid)
+        named = ((True, "believed"), (None, "on_trial"), (False, "closed"))
+        return {"go_statements_" + name: found[v] for v, name in named if found[v]}
 
     def close(self, pid: int, site: int) -> None:
         """Goroutines from there work for several requests: never believe them again."""

@@ -118,10 +118,11 @@ class Turns:
         told, guarded = self._told.get(cause, (0, True))
         self._tell(x.uid, told, guarded and certain)
         before = self._groups.get(cause)
-        if before is not None and (self._believed(certain) or (certain and alone)):
+        if before is not None and (self.believed(certain) or (certain and alone)):
             self._join(group, before)
 
-    def _believed(self, certain: bool) -> bool:
+    def believed(self, certain: bool) -> bool:
+        """Whether the rule binds forwards now; ``certain``: where no guard speaks."""
         if not certain:
             return self.against.trusted
         guarded = self.guarded
