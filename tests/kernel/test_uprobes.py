@@ -56,13 +56,17 @@ def test_every_program_of_a_uprobe_is_taken_by_the_kernel(tracer: Tracer) -> Non
 
 
 def test_a_program_that_nobody_chose_is_left_as_it_is(tracer: Tracer, tmp_path: Path) -> None:
-    program = Path(shutil.copy(build_go(TRUTH), tmp_path / "left-alone"))
-    with Service("left alone", [program]) as one:
-        image = classify(one.pid)
-        assert image is not None
+    chosen = Path(shutil.copy(build_go(TRUTH), tmp_path / "chosen"))
+    other = Path(shutil.copy(chosen, tmp_path / "left-alone"))
+    with Service("chosen", [chosen]) as one, Service("left alone", [other]) as two:
+        images = [image for pid in (two.pid, one.pid) if (image := classify(pid)) is not None]
+        tracer.choose(one.pid)
         targets = Targets([], "both")
-        targets.start(tracer.kernel, [image])
-        stats = targets.stats()
-        targets.stop()
-    # Not even read: what it is made of would cost the agent time.
-    assert (stats["go_processes"], stats["uprobes"]) == (0, 0)
+        targets.start(tracer.kernel, images)
+        try:
+            assert len(trapped(one.pid, chosen)) == 3
+            assert trapped(two.pid, other) == []
+            # Not even read: what it is made of would cost the agent time.
+            assert targets.stats()["go_processes"] == 1
+        finally:
+            targets.stop()
