@@ -12,13 +12,25 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from otel_ebpf import __version__
+from otel_ebpf.config.effective import Effective, effective
 from otel_ebpf.errors import KernelError, OtelEbpfError, UsageError
+from otel_ebpf.selection import (
+    OUTPUTS,
+    chosen_capture,
+    chosen_globs,
+    chosen_identity,
+    chosen_log_level,
+    chosen_output,
+    chosen_pids,
+    chosen_ports,
+    chosen_protocols,
+    parse_pid,
+)
 
-OUTPUTS = ("auto", "console", "json", "otlp")
 _PROGRAM = "-- CMD ARGS at the end starts a program and traces it"
 
 
@@ -27,7 +39,18 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, where=self.prog, mend=f"see `{self.prog} --help`")
 
 
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", default=None, metavar="FILE", help="settings; see `otel-ebpf config --help`"
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", choices=OUTPUTS, default=None, help="where spans go")
+
+
 def _add_selection(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
     choose = parser.add_argument_group("what to trace (everything when nothing is chosen)")
     choose.add_argument(
         "--pid", action="append", default=[], metavar="N", help="a process and its children"
@@ -41,6 +64,13 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="N|A-B",
         help="services that listen on these ports",
+    )
+    choose.add_argument(
+        "--protocol",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only these protocols",
     )
     choose.add_argument(
         "--go-identity",
@@ -65,13 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="trace and export", epilog=_PROGRAM)
     _add_selection(run)
-    run.add_argument("--output", choices=OUTPUTS, default="auto", help="where spans go")
+    _add_output(run)
     record = commands.add_parser("record", help="keep the raw records in a file", epilog=_PROGRAM)
     record.add_argument("file", metavar="FILE", help="capture to write (.gz compresses)")
     _add_selection(record)
     replay = commands.add_parser("replay", help="spans of a capture; needs no privileges")
     replay.add_argument("file", metavar="FILE")
-    replay.add_argument("--output", choices=OUTPUTS, default="auto", help="where spans go")
+    _add_output(replay)
+    _add_config(replay)
     doctor = commands.add_parser("doctor", help="what this host can do, and what mends it")
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.add_argument(
@@ -82,16 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     status = commands.add_parser("status", help="what a running agent sees, and how surely")
     status.add_argument("--json", action="store_true", help="for programs")
+    _add_config(status)
+    config = commands.add_parser("config", help="check the settings, and show what is in force")
+    config.add_argument("--print", action="store_true", help="each setting and who says it")
+    _add_selection(config)
+    _add_output(config)
     return parser
 
 
-def _agent(arguments: argparse.Namespace) -> int:
+def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     # Loaded here: `doctor` and `replay` must work where these cannot.
     from otel_ebpf.kernel.config import CAPTURE_DEFAULT, KernelConfig
     from otel_ebpf.kernel.preparation import Preparation
-    from otel_ebpf.selection import chosen_globs, chosen_identity, chosen_pids, chosen_ports
 
-    env = os.environ
     program: list[str] = arguments.program
     pids = chosen_pids(arguments.pid, env)
     globs = chosen_globs(arguments.exe, env)
@@ -104,9 +138,10 @@ def _agent(arguments: argparse.Namespace) -> int:
                 mend="see `ps -e` for those that run",
             )
     kernel = KernelConfig(
-        capture=CAPTURE_DEFAULT if arguments.capture_bytes is None else arguments.capture_bytes,
+        capture=chosen_capture(arguments.capture_bytes, env, CAPTURE_DEFAULT),
         filter_processes=bool(pids or globs or program),
         ports=ports,
+        protocols=chosen_protocols(arguments.protocol, env),
     )
     if os.geteuid() != 0:
         from otel_ebpf.kernel.features import blocking, survey
@@ -123,7 +158,7 @@ def _agent(arguments: argparse.Namespace) -> int:
             preparation=preparation,
             pids=pids,
             globs=globs,
-            output=getattr(arguments, "output", "auto"),
+            output=chosen_output(getattr(arguments, "output", None), env),
             record=arguments.file if arguments.command == "record" else "",
             command=program,
             go_identity=chosen_identity(arguments.go_identity, env),
@@ -150,47 +185,80 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "doctor":
-        if arguments.pid is not None:
-            from otel_ebpf.doctor_process import run_process_doctor
-            from otel_ebpf.selection import chosen_identity, parse_pid
+        return _doctor(arguments)
+    settings = effective(arguments.config, os.environ)
+    try:
+        return _with(settings, arguments)
+    except UsageError as error:
+        raise settings.explained(error) from None
 
-            return run_process_doctor(
-                parse_pid(arguments.pid),
-                sys.stdout,
-                as_json=arguments.json,
-                identity=chosen_identity(None, os.environ),
-            )
-        from otel_ebpf.doctor import run_doctor
 
-        return run_doctor(sys.stdout, as_json=arguments.json, programs=arguments.programs)
-    if arguments.command == "replay":
-        from otel_ebpf.replaying import replay
-
-        return replay(arguments.file, arguments.output, os.environ, sys.stdout, sys.stderr)
+def _with(settings: Effective, arguments: argparse.Namespace) -> int:
+    env = settings.env
+    logging.getLogger().setLevel(chosen_log_level(env))
+    if arguments.command == "config":
+        return _config(arguments, settings)
     if arguments.command == "status":
         from otel_ebpf.status import run_status
 
-        return run_status(sys.stdout, os.environ, as_json=arguments.json)
-    return _agent(arguments)
+        return run_status(sys.stdout, env, as_json=arguments.json)
+    if arguments.command == "replay":
+        from otel_ebpf.replaying import replay
+
+        output = chosen_output(arguments.output, env)
+        return replay(arguments.file, output, env, sys.stdout, sys.stderr)
+    return _agent(arguments, env)
 
 
-def _log_level(env: str) -> int:
-    levels = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
-    level = levels.get(env.strip().lower() or "warn")
-    if level is None:
-        raise UsageError(
-            f"{env!r} is not a level",
-            where="OTEL_EBPF_LOG_LEVEL",
-            mend=f"use one of {', '.join(levels)}",
+def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.pid is not None:
+        from otel_ebpf.doctor_process import run_process_doctor
+
+        return run_process_doctor(
+            parse_pid(arguments.pid),
+            sys.stdout,
+            as_json=arguments.json,
+            identity=chosen_identity(None, os.environ),
         )
-    return level
+    from otel_ebpf.doctor import run_doctor
+
+    return run_doctor(sys.stdout, as_json=arguments.json, programs=arguments.programs)
+
+
+def _config(arguments: argparse.Namespace, settings: Effective) -> int:
+    from otel_ebpf.config.printing import check, print_settings
+    from otel_ebpf.kernel.config import CAPTURE_DEFAULT, KernelConfig
+
+    env = settings.env
+    given = {
+        "--pid": ",".join(str(pid) for pid in chosen_pids(arguments.pid, env)),
+        "--exe": ",".join(chosen_globs(arguments.exe, env)),
+        "--port": ",".join(arguments.port) if chosen_ports(arguments.port, env) else "",
+        "--protocol": ",".join(arguments.protocol),
+        "--go-identity": chosen_identity(arguments.go_identity, env),
+        "--output": chosen_output(arguments.output, env),
+        "--capture-bytes": str(chosen_capture(arguments.capture_bytes, env, CAPTURE_DEFAULT)),
+    }
+    protocols = chosen_protocols(arguments.protocol, env)
+    KernelConfig(capture=int(given["--capture-bytes"]), protocols=protocols)
+    check(env)
+    if arguments.print:
+        flags = {
+            flag: value
+            for flag, value in given.items()
+            if getattr(arguments, flag[2:].replace("-", "_")) not in (None, [])
+        }
+        print_settings(sys.stdout, settings, flags)
+    else:
+        print(f"The settings make sense ({settings.path or 'no file'}).")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status. Errors are printed, never raised."""
     try:
         logging.basicConfig(
-            level=_log_level(os.environ.get("OTEL_EBPF_LOG_LEVEL", "")),
+            level=chosen_log_level(os.environ),
             format="otel-ebpf: %(message)s",
         )
         if isinstance(sys.stdout, io.TextIOWrapper):

@@ -7,11 +7,19 @@ from collections.abc import Iterable, Mapping
 
 from otel_ebpf.discovery.go_identity import WAYS
 from otel_ebpf.errors import UsageError
+from otel_ebpf.protocols.registry import by_name
 
 _PIDS = "OTEL_EBPF_TARGET_PID"
 _EXE = "OTEL_EBPF_AUTO_TARGET_EXE"
 _PORT = "OTEL_EBPF_OPEN_PORT"
 _IDENTITY = "OTEL_EBPF_GO_IDENTITY"
+_PROTOCOLS = "OTEL_EBPF_PROTOCOLS"
+_CAPTURE = "OTEL_EBPF_CAPTURE_BYTES"
+_OUTPUT = "OTEL_EBPF_OUTPUT"
+_GRPC = 41
+"""DeepFlow's number of what rides on HTTP/2."""
+OUTPUTS = ("auto", "console", "json", "otlp")
+LOG_LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -71,3 +79,57 @@ def chosen_identity(flag: str | None, env: Mapping[str, str]) -> str:
             mend=f"use one of {', '.join(WAYS)}",
         )
     return way
+
+
+def chosen_protocols(flags: Iterable[str], env: Mapping[str, str]) -> tuple[int, ...]:
+    """--protocol, else OTEL_EBPF_PROTOCOLS (``none``: no protocol), else every one: as the
+    kernel's numbers. Raises UsageError."""
+    given = list(flags)
+    where = "--protocol" if given else _PROTOCOLS
+    names = given or _from_env(env, _PROTOCOLS) or list(by_name)
+    if names == ["none"]:
+        return ()
+    for name in names:
+        if name not in by_name:
+            raise UsageError(
+                f"{name!r} is no protocol that is known here",
+                where=where,
+                mend=f"use {', '.join(by_name)}",
+            )
+    numbers = [by_name[name].number for name in dict.fromkeys(names)]
+    return (*numbers, _GRPC) if "http2" in names else tuple(numbers)
+
+
+def chosen_capture(flag: int | None, env: Mapping[str, str], default: int) -> int:
+    """--capture-bytes, else OTEL_EBPF_CAPTURE_BYTES. Raises UsageError for what is no number."""
+    if flag is not None:
+        return flag
+    text = env.get(_CAPTURE, "").strip()
+    if text and not (text.isascii() and text.isdigit() and len(text) < 8):
+        raise UsageError(
+            f"{text!r} is not a number of bytes", where=_CAPTURE, mend="give a whole number"
+        )
+    return int(text) if text else default
+
+
+def chosen_output(flag: str | None, env: Mapping[str, str]) -> str:
+    """--output, else OTEL_EBPF_OUTPUT, else ``auto``. Raises UsageError."""
+    output = flag or env.get(_OUTPUT, "").strip() or "auto"
+    if output not in OUTPUTS:
+        raise UsageError(
+            f"{output!r} is no output", where=_OUTPUT, mend=f"use one of {', '.join(OUTPUTS)}"
+        )
+    return output
+
+
+def chosen_log_level(env: Mapping[str, str]) -> int:
+    """OTEL_EBPF_LOG_LEVEL as ``logging`` numbers it. Raises UsageError."""
+    text = env.get("OTEL_EBPF_LOG_LEVEL", "")
+    level = LOG_LEVELS.get(text.strip().lower() or "warn")
+    if level is None:
+        raise UsageError(
+            f"{text!r} is not a level",
+            where="OTEL_EBPF_LOG_LEVEL",
+            mend=f"use one of {', '.join(LOG_LEVELS)}",
+        )
+    return level
