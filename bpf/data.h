@@ -338,6 +338,7 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 #include "http2.h"
 #include "python.h"
 #include "turns.h"
+#include "pools.h"
 
 /* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
 INLINE int run_data(void *ctx)
@@ -447,6 +448,8 @@ INLINE int run_data(void *ctx)
 	if ((r->direction == EGRESS && (!op->works || begins != BEGINS_REQUEST)) || begins == BEGINS_NOTHING ||
 	    (st->context && begins == BEGINS_REQUEST && !op->births))
 		op->go = 0;
+	if (op->pools && (begins != BEGINS_NOTHING || pool_answers(st, r)))
+		__progs_jmp_tp_map.call(ctx, PROG_POOL);
 	if (op->python && r->direction == EGRESS && begins != BEGINS_NOTHING)
 		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
 	if (op->turns && r->direction == EGRESS && begins != BEGINS_NOTHING)

@@ -3,6 +3,7 @@
 #include "sockets.c"
 #include "process.c"
 #include "turns.c"
+#include "pools.c"
 #include "python_copies.c"
 #include "go.c"
 #include "go_handlers.c"

@@ -71,6 +71,10 @@ BPF_TABLE("lru_hash", struct python_copy_key, struct python_copy_t, python_copie
 BPF_ARRAY(turns_followed, u32, 1); /* 1: there are processes of which turn_map tells */
 BPF_TABLE("lru_hash", u64, struct turn_t, turn_map, 8192);
 BPF_TABLE("lru_hash", u64, struct turn_opened_t, turn_opened_map, 16384);
+/* Threads of processes whose workers are followed (pools.h), and the latest wakes there. */
+BPF_HASH(pool_map, u32, struct pool_info_t, 4096);
+BPF_TABLE("lru_hash", u64, struct pool_thread_t, pool_threads, 16384);
+BPF_TABLE("lru_hash", struct pool_place_t, struct pool_wake_t, pool_wakes, 32768);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
@@ -112,7 +116,8 @@ enum prog {
 	PROG_GO_LINEAGE = 15,
 	PROG_TLS = 16,
 	PROG_PYTHON = 17,
-	PROG_TURN = 18
+	PROG_TURN = 18,
+	PROG_POOL = 19
 };
 
 INLINE struct member_fields_offset *offsets(void)

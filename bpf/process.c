@@ -70,8 +70,10 @@ int on_fork(struct raw_args *c)
 		return 0;
 	READ_KERNEL(tgid, child, o->task_tgid);
 	READ_KERNEL(pid, child, o->task_pid);
-	if (tgid != pid || !tgid)
-		return 0; /* a thread */
+	if (tgid != pid || !tgid) {
+		pool_bears(tgid, pid); /* a thread */
+		return 0;
+	}
 	ended_map.delete(&tgid); /* whoever had this number before */
 	struct trace_conf_t *conf = config();
 	if (!conf || parent == conf->self_tgid)
@@ -85,6 +87,9 @@ int on_fork(struct raw_args *c)
 	struct python_info_t *py = python_info_map.lookup(&parent);
 	if (py)
 		python_info_map.update(&tgid, py);
+	struct pool_info_t *pool = pool_map.lookup(&parent);
+	if (pool)
+		pool_map.update(&tgid, pool);
 	refer_all(o, parent, tgid);
 	tell_process(c, RECORD_FORK, tgid, pid, parent);
 	return 0;
@@ -105,6 +110,7 @@ int on_exec(void *c)
 
 	proc_info_map.delete(&tgid); /* another program now */
 	python_info_map.delete(&tgid);
+	pool_map.delete(&tgid);
 	go_thread_ends(bpf_get_current_pid_tgid());
 	/* A short one must be looked at before it is gone. */
 	process_events.perf_submit(c, &tgid, sizeof(tgid));
@@ -125,6 +131,7 @@ int on_exit(void *c)
 	forget_send(id);
 	__active_read_args_map.delete(&id);
 	go_thread_ends(id);
+	pool_threads.delete(&id);
 	if (__trace_map.lookup(&unit)) {
 		__trace_map.delete(&unit);
 		count(STAT_TRACES_CLOSED);
@@ -167,6 +174,7 @@ int prog_sweep(void *c)
 	if (type == RECORD_EXIT) {
 		proc_info_map.delete(&tgid);
 		python_info_map.delete(&tgid);
+		pool_map.delete(&tgid);
 		target_map.delete(&tgid);
 	}
 	tell_process(c, type, tgid, type == RECORD_EXIT ? tgid : (u32)id, 0);

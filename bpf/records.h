@@ -34,7 +34,9 @@ enum record_type {
 	RECORD_EOF = 7,  /* the peer closed its side, or shutdown(SHUT_WR) closed ours */
 	RECORD_ERROR = 8, /* a socket call failed for good; `length` holds the errno */
 	RECORD_STREAM = 9, /* who asked for client stream `length` of socket_id's connection */
-	RECORD_LINEAGE = 10 /* goroutines through which caller_goid inherits `uid`; see go_lineage.h */
+	RECORD_LINEAGE = 10, /* goroutines through which caller_goid inherits `uid`; see go_lineage.h */
+	RECORD_WAKE = 11 /* the response to request `uid` has led to this thread's being woken in
+			  * its segment `goid`; see pools.h */
 };
 
 enum direction { INGRESS = 0, EGRESS = 1 };
@@ -58,7 +60,10 @@ enum parent_rule {
 	RULE_SOLE = 2,      /* a thread that serves several; one was in flight */
 	RULE_GOROUTINE = 3, /* the writing goroutine carries it */
 	RULE_ANCESTOR = 4,  /* a goroutine that bore the writer, during the request */
-	RULE_AMBIGUOUS = 5  /* several requests in flight on the thread: no parent */
+	RULE_AMBIGUOUS = 5, /* several requests in flight on the thread: no parent */
+	RULE_WORKER = 6,    /* the thread carries none; parent_uid is the segment of the one that woke
+			     * it, or 0 (pools.h) */
+	RULE_SERVER = 7     /* the same, of a thread that has served requests */
 };
 
 enum record_flags {
@@ -99,6 +104,10 @@ enum tls_call {
 #define FLAG_TURN FLAG_CONTEXT
 #define FLAG_OPENED FLAG_CALLER_PARENT
 #define FLAG_DUE FLAG_GO_POOLED
+
+/* Without FLAG_GO: goid of a request or response that leaves is the segment of its thread where
+ * those are followed (pools.h), else 0; parent_uid of such a response is the request whose own
+ * response has reached the thread last, or 0. */
 
 /* Counters of __trace_stats_map. Indices of `counts`. */
 enum stat {

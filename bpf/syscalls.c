@@ -82,6 +82,11 @@ int prog_turn(void *ctx)
 	return run_turn(ctx);
 }
 
+int prog_pool(void *ctx)
+{
+	return run_pool(ctx);
+}
+
 int prog_output(void *ctx)
 {
 	return run_output(ctx);

@@ -305,7 +305,42 @@ struct proc_info_t {
 	/* CPython: details are in python_info_map (python.h). */
 	u8 python;
 	u8 turns; /* enum turns: a loop that runs each callback to its end (turns.h) */
-	u8 runtime_pad[6];
+	u8 pools; /* who wakes whom among its threads is followed (pools.h) */
+	u8 runtime_pad[5];
+};
+
+/* A process whose threads are followed. Waits between these addresses say nothing: there is
+ * a lock that all of its threads take in turns (CPython's). */
+struct pool_info_t {
+	u64 ignore_from;
+	u64 ignore_to;
+};
+
+/* What a thread of such a process does; see pools.h. */
+struct pool_thread_t {
+	u64 segment; /* number of its work up to the next response that it writes */
+	u64 in;      /* segment of the thread that has woken it, for its next request; 0: none */
+	u64 token;   /* request whose response it has read last, or that has reached it */
+	u64 waits;   /* address that it waits on, 0: none */
+	u64 since;   /* when it began to */
+	u8 serves;   /* it has read a request or written a response: its segments mean one */
+	u8 pad[7];
+};
+
+struct pool_place_t {
+	u64 address;
+	u64 tgid;
+};
+
+/* The latest wake at an address. */
+struct pool_wake_t {
+	u64 in;
+	u64 token;
+	u64 ts;
+	u32 tid;   /* who woke */
+	u8 taken;  /* somebody has been woken by it */
+	u8 mixed;  /* another thread woke here before that, for something else */
+	u8 pad[2];
 };
 
 struct python_copy_key {
@@ -445,7 +480,8 @@ struct op_t {
 	u8 works; /* databases are called with contexts */
 	u8 python; /* its context is of interest */
 	u8 turns;  /* its loop's turn is */
-	u8 pad[3];
+	u8 pools;  /* who woke its thread is */
+	u8 pad[2];
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

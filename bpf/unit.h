@@ -60,6 +60,7 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 		op->unit = (u64)tgid << 32 | r->tid;
 		op->python = pi && pi->python;
 		op->turns = pi && pi->turns;
+		op->pools = pi && pi->pools;
 		return;
 	}
 	op->go = 1;

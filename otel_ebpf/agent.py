@@ -286,6 +286,9 @@ class Agent:
         copied = self._pipeline.correlator.parents.anchors.wanted_copies
         while copied:
             self._targets.need_copies(copied.pop())
+        workers = self._pipeline.correlator.parents.wanted_workers
+        while workers:
+            self._targets.need_workers(workers.pop())
         found = self._targets.found
         while found:
             pid, language = found.popleft()

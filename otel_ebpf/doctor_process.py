@@ -38,6 +38,8 @@ class Notes:
 
     def follow_turns(self) -> None: ...
 
+    def follow_pools(self) -> None: ...
+
     def attach_uprobe(
         self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0
     ) -> int:

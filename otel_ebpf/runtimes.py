@@ -12,7 +12,7 @@ from typing import Protocol
 
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
-from otel_ebpf.discovery.python_runtime import place_of_copies, read_python
+from otel_ebpf.discovery.python_runtime import place_of_copies, place_of_runtime, read_python
 
 FIRST_LOOK = 0.1
 """Seconds after a look before the next one; each wait is twice as long as the one before."""
@@ -20,6 +20,7 @@ LAST_LOOK = 600.0
 MAX_LOOKS = 4096
 """Processes that are looked at again; others keep what was found at first."""
 PYTHON_MAP = "python_info_map"
+POOL_MAP = "pool_map"
 PROGRAM, PROXY = 1, 2  # enum turns
 TURNS = frozenset({"nginx", "openresty", "angie"})
 """Programs whose loops run each callback to its end, beside Node."""
@@ -33,6 +34,8 @@ class KernelSide(Protocol):
     ) -> None: ...
 
     def follow_turns(self) -> None: ...
+
+    def follow_pools(self) -> None: ...
 
     def attach_uprobe(
         self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0
@@ -53,16 +56,22 @@ class Runtimes:
     """
 
     def __init__(
-        self, kernel: KernelSide, read: Callable[[int], dict[str, int] | None] | None = None
+        self,
+        kernel: KernelSide,
+        read: Callable[[int], dict[str, int] | None] | None = None,
+        runtime: Callable[[int], tuple[int, int]] | None = None,
     ) -> None:
         proc = ProcFs()
         self._kernel = kernel
         self._read = read or (lambda pid: read_python(pid, proc))
+        self._runtime = runtime or (lambda pid: place_of_runtime(pid, proc))
         self._again: list[tuple[float, float, int]] = []
         """(when, wait, pid), the next one first."""
         self.python: set[int] = set()
         self.tasks: set[int] = set()
         self.turns: set[int] = set()
+        self.pools: dict[int, dict[str, int]] = {}
+        """Processes whose threads are followed -> members of ``struct pool_info_t``."""
         self._copies: dict[int, int] = {}
         """Process -> handle of its uprobe; 0: refused."""
 
@@ -83,6 +92,23 @@ class Runtimes:
                 path, offset, "python_copied", returns=True, pid=pid
             )
 
+    def need_workers(self, pid: int) -> None:
+        """Requests of this process's threads have parents that only wakes would tell."""
+        if pid in self.pools or pid in self.turns:
+            return
+        self.pools[pid] = members = self._lock_of_all(pid)
+        self._kernel.follow_pools()
+        self._kernel.set_process(pid, members, POOL_MAP)
+        self._tell(pid)
+
+    def _lock_of_all(self, pid: int) -> dict[str, int]:
+        start, end = self._runtime(pid)
+        return {"ignore_from": start, "ignore_to": end}
+
+    def _tell(self, pid: int) -> None:
+        kinds = (("python", self.python), ("pools", self.pools))
+        self._kernel.set_process(pid, {name: 1 for name, pids in kinds if pid in pids})
+
     def runs(self, image: ProcessImage, now: float) -> None:
         """A process was looked at. ``now`` in seconds, as of every method here."""
         if image.language == "python" and image.runtime_name != "pypy":
@@ -98,6 +124,8 @@ class Runtimes:
         """A process runs a copy of its parent's program; the kernel half has copied the rest."""
         if parent in self.turns:
             self.turns.add(child)
+        if parent in self.pools:
+            self.pools[child] = self.pools[parent]
         if parent in self.python:
             self.python.add(child)
             if parent in self.tasks:
@@ -110,6 +138,7 @@ class Runtimes:
         self.python.discard(pid)
         self.tasks.discard(pid)
         self.turns.discard(pid)
+        self.pools.pop(pid, None)
         handle = self._copies.pop(pid, 0)
         if handle:
             self._kernel.detach_uprobe(handle)
@@ -132,8 +161,8 @@ class Runtimes:
         if members is not None:
             self._kernel.set_process(pid, members, PYTHON_MAP)
             if pid not in self.python:
-                self._kernel.set_process(pid, {"python": 1})
                 self.python.add(pid)
+                self._tell(pid)
             if members["tasks"]:
                 self.tasks.add(pid)
                 return

@@ -91,6 +91,8 @@ class KernelSide(UprobeSide, Protocol):
 
     def follow_turns(self) -> None: ...
 
+    def follow_pools(self) -> None: ...
+
     def attach_uprobe(
         self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0
     ) -> int: ...
@@ -239,6 +241,11 @@ class Targets:
         was copied from which."""
         self._work.put((self._need_copies, pid))
 
+    def need_workers(self, pid: int) -> None:
+        """Requests of this process's threads would have parents if it were known who wakes
+        whom."""
+        self._work.put((self._need_workers, pid))
+
     def want_births(self, pid: int) -> None:
         """A request of this Go process would have a parent if it were known who bears whom."""
         self._work.put((self._want_births, pid))
@@ -267,6 +274,7 @@ class Targets:
             "programs_probed_for_each_request": len({program for program, _ in self._needs}),
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
             "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
+            "processes_with_workers_followed": len(self._runtimes.pools) if self._runtimes else 0,
             "processes_with_turns": len(self._runtimes.turns) if self._runtimes else 0,
             "python_processes_with_tasks": len(self._runtimes.tasks) if self._runtimes else 0,
         }
@@ -347,6 +355,11 @@ class Targets:
     def _need_copies(self, pid: int) -> None:
         assert self._runtimes is not None
         self._runtimes.need_copies(pid)
+
+    def _need_workers(self, pid: int) -> None:
+        image = self._images.get(pid)
+        if self._runtimes is not None and (image is None or image.go is None):
+            self._runtimes.need_workers(pid)
 
     def _want_births(self, pid: int) -> None:
         image = self._images.get(pid)

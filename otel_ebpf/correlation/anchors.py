@@ -19,6 +19,7 @@ from collections.abc import Callable
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import Endpoints
 from otel_ebpf.correlation.turns import Pools, Turns
+from otel_ebpf.correlation.workers import Workers
 
 MAX_HELD = 65_536
 """Requests held at once; above it the oldest is let go without a parent."""
@@ -55,10 +56,12 @@ class _Process:
         "shared",
         "turns",
         "unanswered",
+        "workers",
     )
 
     def __init__(self) -> None:
         self.turns: Turns | None = None
+        self.workers: Workers | None = None
         self.pools = Pools()
         self.crowded = 0
         """Nanoseconds when an exchange began while another was open."""
@@ -145,6 +148,30 @@ class Anchors:
         certain = not timer_due and (opened or idle or len(process.open) == 1)
         turns.wrote(x, cause, certain, len(process.open) == 1)
 
+    def hold_worker(self, x: Live, own: int, woken: int, serves: bool) -> None:
+        """A client's request was written by a thread that carries none: in its segment
+        ``own``, after one in segment ``woken`` (0: not known) had woken it. ``serves``: it
+        has served requests."""
+        process = self.processes[x.pid]
+        process.workers = process.workers or Workers()
+        if self._keep(process, x):
+            process.workers.wrote(x, own, woken, serves)
+
+    def woke(self, pid: int, uid: int, segment: int) -> None:
+        """The response to request ``uid`` has led to the waking of a thread in ``segment``."""
+        process = self.processes.get(pid)
+        if process is not None and process.workers is not None:
+            process.workers.woke(uid, segment)
+
+    def responded_by_worker(self, server: Live, segment: int, reached: int) -> None:
+        """Its response begins, which ends ``segment`` of the thread that writes it; what had
+        reached that one last is the response to request ``reached`` (0: none)."""
+        process = self.processes[server.pid]
+        if process.workers is not None:
+            process.workers.woke(reached, segment)
+            for x, rule in process.workers.answered(server, segment):
+                self._bind(x, server, rule)
+
     def call_ended(self, x: Live) -> None:
         """A client's request of a watched process is over."""
         process = self.processes[x.pid]
@@ -187,8 +214,9 @@ class Anchors:
         process = self.processes[server.pid]
         if process.turns is not None:
             self._claim_turns(process, process.turns, server, server.end)
-            if process.crowded < server.start and not process.own_account:
-                self._claim_sole(process, process.turns, server)
+        follows = process.turns or process.workers
+        if follows and process.crowded < server.start and not process.own_account:
+            self._claim_sole(process, server)
         identity, born = process.answering.pop(id(server), (0, 0))
         if identity:  # what was asked for while the response was on its way
             self._claim_all(process, server, identity, max(born, server.start), server.end)
@@ -211,9 +239,13 @@ class Anchors:
     def stats(self) -> dict[str, int]:
         """Counters for the ledger."""
         processes = self.processes.values()
+        beliefs = [b for p in processes if p.workers for b in p.workers.rules.values()]
         turns = [p.turns for p in processes if p.turns is not None]
         return {
             "requests_held": self.held,
+            "workers_tested": sum(b.tested for b in beliefs),
+            "workers_right": sum(b.right for b in beliefs),
+            "workers_rules_closed": sum(not b.open for b in beliefs),
             "turns_tested": sum(t.guarded.tested for t in turns),
             "turns_right": sum(t.guarded.right for t in turns),
             "turns_against_guards_tested": sum(t.against.tested for t in turns),
@@ -267,13 +299,18 @@ class Anchors:
             if not x.settled and server.start <= x.start <= until:
                 self._bind(x, server, TURN)
 
-    def _claim_sole(self, process: _Process, turns: Turns, server: Live) -> None:
+    def _claim_sole(self, process: _Process, server: Live) -> None:
         """No other exchange was open during all of this one."""
+        turns, workers = process.turns, process.workers
         for x in process.held:
-            if not x.settled and server.start <= x.start <= server.end:
+            if x.settled or x.identities or not server.start <= x.start <= server.end:
+                continue
+            if turns is not None:
                 owner = turns.owner(x.uid)
-                if (owner is None or owner is server) and not turns.contradicted(x.uid):
-                    self._bind(x, server, SOLE)
+                if (owner is not None and owner is not server) or turns.contradicted(x.uid):
+                    continue
+            if workers is None or not workers.disagree(x):
+                self._bind(x, server, SOLE)
 
     def _claim_all(
         self, process: _Process, server: Live, identity: int, since: int, until: int
@@ -348,12 +385,21 @@ class Anchors:
                     self._by_identity[key] = waiting
                 else:
                     del self._by_identity[key]
+        process = self.processes.get(x.pid)
+        workers = process.workers if process is not None else None
+        disagree = workers is not None and workers.disagree(x)
+        told = workers is not None and workers.told(x)
+        if workers is not None:
+            workers.forget(x)
         if x.settled:
             return
-        process = self.processes.get(x.pid)
         if x.identities:
             self._abstain(x, "no_response_of_its_task")
             self.unanswered(x.pid)
+            return
+        if workers is not None:
+            reason = "wakes_disagree" if disagree else "wakes_not_certain"
+            self._abstain(x, reason if told else "no_wake_told")
             return
         turns = process.turns if process is not None else None
         contradicted = turns is not None and turns.contradicted(x.uid)

@@ -294,6 +294,8 @@ class Correlator:
                 connection.end(record.ts, ERRNO.get(record.length, "socket_error"), self)
         elif kind == layout.LINEAGE:
             self.parents.line(record)
+        elif kind == layout.WAKE:
+            self.parents.anchors.woke(record.tgid, record.uid, record.goid)
         elif kind == layout.STREAM:
             self.parents.evidence.told(record)
         elif kind == layout.CORRECTION:

@@ -30,8 +30,10 @@ from otel_ebpf.events.layout import (
     RULE_ANCESTOR,
     RULE_GOROUTINE,
     RULE_NONE,
+    RULE_SERVER,
     RULE_SOLE,
     RULE_THREAD,
+    RULE_WORKER,
     TURNS_PROXY,
 )
 
@@ -54,6 +56,8 @@ TRIAL = 8_000_000_000
 """Nanoseconds for which a parent waits until the kind of its goroutine is known."""
 MAX_TRIAL = 4096
 MAX_LINES = 4096
+WORKERS = 8
+"""Requests of threads that carry nothing, before it is followed who wakes whom."""
 _PAIR = struct.Struct("<QQ")
 _UNKNOWN_SITE = -1
 
@@ -92,6 +96,10 @@ class Parents:
         self._asked: set[int] = set()
         self.wanted_births: set[int] = set()
         """Go processes that made a request for whose parent only ancestry could speak."""
+        self._serving: set[int] = set()
+        self._workers: Counter[int] = Counter()
+        self.wanted_workers: set[int] = set()
+        """Processes that serve, and whose other threads made requests of which nothing tells."""
         self.go: set[int] = set()
         """Processes known to be Go programs."""
 
@@ -99,6 +107,7 @@ class Parents:
 
     def opened(self, x: Live) -> None:
         """A server exchange begins."""
+        self._serving.add(x.pid)
         if x.uid:
             self._requests[x.uid] = x
             if x.uid >> 63:
@@ -143,6 +152,9 @@ class Parents:
         """Forgets what is known of a process."""
         self.go.discard(pid)
         self._callers.discard(pid)
+        self._serving.discard(pid)
+        self._workers.pop(pid, None)
+        self.wanted_workers.discard(pid)
         self.anchors.ended(pid)
         self._asked.discard(pid)
         self.wanted_births.discard(pid)
@@ -173,9 +185,14 @@ class Parents:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
             self._abstain(x, "go_not_ready")
         elif record.flags & (FLAG_TASK | FLAG_TURN) or (
-            record.caller_site and record.ref_ts and rule == RULE_NONE
+            record.caller_site and record.ref_ts and rule in (RULE_NONE, RULE_WORKER, RULE_SERVER)
         ):
             self._hold(x, record)
+        elif rule in (RULE_WORKER, RULE_SERVER):
+            self._watch(x.pid)
+            self.anchors.hold_worker(x, record.goid, record.parent_uid, rule == RULE_SERVER)
+            if record.caller_goid and self.anchors.processes[x.pid].open:
+                self.anchors.unanswered(x.pid)
         elif rule == RULE_SOLE and record.flags & FLAG_RESPONDED:
             # A loop that has answered may be at anything now.
             self._abstain(x, "loop_has_answered")
@@ -184,6 +201,8 @@ class Parents:
         elif rule == RULE_AMBIGUOUS:
             self._abstain(x, "ambiguous_thread")
         else:
+            if x.pid in self._serving:
+                self._worker(x.pid)
             if record.caller_goid:  # a thread of Python's with a context, but no request
                 self._watch(x.pid)
                 if self.anchors.processes[x.pid].open:
@@ -208,6 +227,12 @@ class Parents:
             mine = [r for r in requests if r.pid == pid and isinstance(r, Live)]
             self.anchors.watch(pid, [r for r in mine if not r.finished])
 
+    def _worker(self, pid: int) -> None:
+        """A thread that carries nothing made a request, in a process that serves."""
+        self._workers[pid] += 1
+        if self._workers[pid] == WORKERS:
+            self.wanted_workers.add(pid)
+
     def _hold(self, x: Live, record: Record) -> None:
         """An event loop wrote it: a response will tell whose it is."""
         self._watch(x.pid)
@@ -228,6 +253,8 @@ class Parents:
             proxy = record.caller_goid == TURNS_PROXY
             self.anchors.responded_in_turn(x, record.caller_uid, due, proxy, record.ts)
             return
+        if record.goid and not record.flags & FLAG_GO:
+            self.anchors.responded_by_worker(x, record.goid, record.parent_uid)
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
         self.anchors.responded(x, identity, record.ref_ts, record.ts)
 

@@ -97,6 +97,23 @@ def place_of_copies(pid: int, proc: ProcFs | None = None) -> tuple[str, int] | N
     return None
 
 
+def place_of_runtime(pid: int, proc: ProcFs | None = None) -> tuple[int, int]:
+    """Addresses where ``_PyRuntime``, which holds the interpreter's lock, begins and ends in the
+    process; (0, 0) when it is no CPython."""
+    proc = proc or ProcFs()
+    for mapping in _candidates(pid, proc):
+        try:
+            with ElfImage(_path(pid, mapping, proc)) as image:
+                found = image.symbols(("_PyRuntime",), ".dynsym", ".dynstr").get("_PyRuntime")
+                loads = [s.vaddr for s in image.segments if s.kind == "PT_LOAD" and s.offset == 0]
+        except (ElfError, OSError):
+            continue
+        if found is not None:
+            start = found.value + (mapping.start - (loads[0] & ~0xFFF) if loads else 0)
+            return start, start + found.size
+    return 0, 0
+
+
 def _path(pid: int, mapping: Mapping, proc: ProcFs) -> str:
     return proc.path(pid, f"map_files/{mapping.start:x}-{mapping.end:x}")
 

@@ -96,7 +96,7 @@ HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
 """The record without its addresses, which are read once a connection."""
 
 # enum record_type
-VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM, LINEAGE = range(11)
+VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM, LINEAGE, WAKE = range(12)
 # enum direction
 INGRESS, EGRESS = range(2)
 # enum role
@@ -107,6 +107,7 @@ FAMILY_NONE, FAMILY_IPV4, FAMILY_IPV6, FAMILY_UNIX = range(4)
 NOTHING, REQUEST, RESPONSE, INTERIM, MAYBE, FRAMES = range(6)
 # enum parent_rule
 RULE_NONE, RULE_THREAD, RULE_SOLE, RULE_GOROUTINE, RULE_ANCESTOR, RULE_AMBIGUOUS = range(6)
+RULE_WORKER, RULE_SERVER = 6, 7
 # enum record_flags
 FLAG_RUN_START = 1
 FLAG_RESPONDED = 2

@@ -25,6 +25,7 @@ from otel_ebpf.kernel.plan import (
     TRACEPOINT,
     UPROBE_TAIL_PROGRAMS,
     Probe,
+    pool_probes,
     probe_plan,
     receive_entries,
     turn_probes,
@@ -198,7 +199,8 @@ class Kernel:
         """Every program's type, by name; what the plan does not name is a uprobe's."""
         kinds = dict.fromkeys(self._programs.names, sysbpf.KPROBE)
         kinds.update(dict.fromkeys(TAIL_PROGRAMS, sysbpf.TRACEPOINT))
-        kinds.update({p.program: _TYPES[p.kind] for p in (*probe_plan(), *receive_entries())})
+        every = (*probe_plan(), *receive_entries(), *turn_probes(), *pool_probes())
+        kinds.update({p.program: _TYPES[p.kind] for p in every})
         return kinds
 
     def load_one(self, name: str) -> Program:
@@ -361,7 +363,7 @@ class Kernel:
 
     def forget(self, pid: int) -> None:
         """Takes back what ``choose`` and ``set_process`` said of a process that has ended."""
-        for name in ("target_map", "proc_info_map", "python_info_map"):
+        for name in ("target_map", "proc_info_map", "python_info_map", "pool_map"):
             with contextlib.suppress(KeyError):
                 del self._tables[name][pid]
 
@@ -386,9 +388,20 @@ class Kernel:
         Raises:
             KernelError: a program is refused.
         """
-        known = set(self.attached)
         self._tables["turns_followed"][0] = 1
-        for probe in turn_probes():
+        self._attach_more(turn_probes())
+
+    def follow_pools(self) -> None:
+        """Attaches the probes of who wakes whom, once.
+
+        Raises:
+            KernelError: a program is refused.
+        """
+        self._attach_more(pool_probes())
+
+    def _attach_more(self, probes: Iterable[Probe]) -> None:
+        known = set(self.attached)
+        for probe in probes:
             if probe not in known and self._present(probe):
                 self._attach(probe)
 

@@ -67,6 +67,7 @@ TAIL_PROGRAMS = (
     "prog_tls",
     "prog_python",
     "prog_turn",
+    "prog_pool",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -84,6 +85,7 @@ SPARED_PROGRAMS = {
         _GO_STREAMS,
     ),
     **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
+    "prog_pool": "for whom threads of pools work",
     "prog_python": "whose task of CPython's asyncio asked",
 }
 """Programs that an older kernel's verifier may refuse, and what is not seen without them.
@@ -129,6 +131,12 @@ def turn_probes() -> list[Probe]:
         for way in ("exit", "enter")
         for call in ("epoll_wait", "epoll_pwait")
     ]
+
+
+def pool_probes() -> list[Probe]:
+    """Who wakes whom; attached when the first process has shown that it needs this."""
+    return [Probe(TRACEPOINT, f"syscalls:sys_{way}_futex", f"{way}_futex")
+            for way in ("exit", "enter")]  # fmt: skip
 
 
 def receive_entries() -> list[Probe]:

@@ -21,7 +21,7 @@ from tests.accuracy.harness import HarnessError, Run, Say, drive, load, settle, 
 from tests.accuracy.plan import Call, Kind, Plan
 from tests.accuracy.score import score
 from tests.e2e.agent import TRUTH_ENV, Agent
-from tests.e2e.services import Service
+from tests.e2e.services import Service, python_command
 from tests.gobuild import build_go
 from tests.nginx import nginx_program
 from tests.pythons import ASYNC_PACKAGES, python_with
@@ -81,6 +81,16 @@ def nginx_loop(
     return Loop(name, command, (kind,), proxy=True)
 
 
+def python_pool(server: str, *, pause: int = 0) -> Loop:
+    """A threaded Python service that calls from a pool; ``server`` is "threading" (a thread for
+    each connection) or "handed" (one thread reads, a pool answers)."""
+    label = f"python {server}"
+    kinds = [Kind(label, mode, "pooled", floor=95.0) for mode in ("submitted", "sequential")]
+    # A result that is there before anybody waits for it wakes nobody.
+    kinds += [Kind(label, "executor", transport) for transport in ("pooled", "fresh")]
+    return Loop(label, python_command(HERE / "target.py", server), tuple(kinds), pause)
+
+
 def node_loop(program: str | Path, *transports: str, pause: int = 0, label: str = "node") -> Loop:
     """A Node service. No floor of recall: what is believed of it must be earned first, and where
     it sleeps before its calls, most is left out."""
@@ -128,7 +138,7 @@ def make_plan(seed: int, loops: Sequence[Loop], levels: dict[int, int]) -> Plan:
                     plan.calls[child] = Call(child, root, loop.name, LEAF, kind, root, level)
                     plan.nodes[child] = node(
                         LEAF, None, sleep_ms=chance.choice((1, 2, 5, 10, 20)),
-                        post=kind.transport == "body",
+                        post=kind.transport == "body", before_ms=pause,
                     )  # fmt: skip
         chance.shuffle(names)
     return plan
@@ -201,6 +211,7 @@ def all_loops(pause: int = 0) -> list[Loop]:
         nginx_loop(nginx, dead=True),
         nginx_loop(nginx, keepalive=True, workers=2, dead=True),
     ]
+    found += [python_pool(server, pause=pause) for server in ("threading", "handed")]
     for name in (shutil.which("node"), os.environ.get("OTEL_EBPF_NODE")):
         if name:
             said = subprocess.run([name, "--version"], capture_output=True, text=True).stdout

@@ -12,6 +12,7 @@ import argparse
 import http.client
 import json
 import queue
+import random
 import socket
 import sys
 import threading
@@ -44,6 +45,8 @@ def call(transport: str, child: str, parent: str) -> None:
     method, body = ("POST", b"body " * 60) if node["post"] else ("GET", None)
     headers = {"X-Truth-Id": child, "X-Truth-Parent": parent}
     path = "/call/" + child
+    if node.get("before_ms"):
+        time.sleep(random.random() * node["before_ms"] / 1000)
     if transport == "requests":
         if not hasattr(local, "session"):
             local.session = requests.Session()
@@ -85,6 +88,9 @@ def perform(node: dict[str, Any], parent: str) -> None:
     elif node["mode"] == "executor":
         for future in [executor.submit(call, transport, child, parent) for child in calls]:
             future.result()
+    elif node["mode"] == "submitted":
+        for child in calls:
+            executor.submit(call, transport, child, parent).result()
     elif node["mode"] == "threads":
         errors: list[BaseException] = []
 
@@ -174,16 +180,49 @@ class PoolServer(HTTPServer):
             self.shutdown_request(request)
 
 
+class HandedServer(PoolServer):
+    """One thread accepts and reads requests; workers do what they ask for and answer."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        handler = ReadHandler(request, client_address, self)
+        self.pool.submit(self.answer, handler, request)
+
+    def answer(self, handler: ReadHandler, request: socket.socket) -> None:
+        try:
+            handler.do_GET()
+            handler.wfile.flush()
+        except Exception:
+            self.handle_error(request, None)
+        finally:
+            self.shutdown_request(request)
+
+
+class ReadHandler(ClosingHandler):
+    """Reads one request; what it asks for is done by somebody else."""
+
+    def handle(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        self.parse_request()
+        self.close_connection = True
+
+    def finish(self) -> None:
+        pass
+
+
+SERVERS: dict[str, tuple[Callable[..., HTTPServer], type[Handler]]] = {
+    "threading": (KeepAliveServer, Handler),
+    "pool": (PoolServer, ClosingHandler),
+    "handed": (HandedServer, ClosingHandler),
+}
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("server", choices=["threading", "pool"])
+    arguments.add_argument("server", choices=["threading", "pool", "handed"])
     arguments.add_argument("--listen", default="127.0.0.1:0")
     chosen = arguments.parse_args()
     host, _, port = chosen.listen.rpartition(":")
-    make: Callable[..., HTTPServer] = (
-        KeepAliveServer if chosen.server == "threading" else PoolServer
-    )
-    handler = Handler if chosen.server == "threading" else ClosingHandler
+    make, handler = SERVERS[chosen.server]
     server = make((host, int(port)), handler)
     print("listening", f"{host}:{server.server_address[1]}", flush=True)
     server.serve_forever()

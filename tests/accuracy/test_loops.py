@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.accuracy.loops import Loop, asyncio_loop, nginx_loop, node_loop, run_loops
+from tests.accuracy.loops import Loop, asyncio_loop, nginx_loop, node_loop, python_pool, run_loops
 from tests.accuracy.report import level_table, total_table
 from tests.nginx import nginx_program
 from tests.pythons import ASYNC_PACKAGES, python_with
@@ -37,5 +37,13 @@ def test_parents_by_turns_are_true_in_nginx_and_node() -> None:
     if node:
         loops.append(node_loop(node, "pooled", "limited", pause=5))
     run = run_loops(loops, {1: 40, 16: 160}, late=True)
+    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
+    assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
+
+
+@pytest.mark.timeout(300)
+def test_parents_of_calls_from_pools_of_threads_are_true() -> None:
+    loops = [python_pool("threading"), python_pool("handed")]
+    run = run_loops(loops, {1: 60, 16: 400}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"

@@ -25,6 +25,9 @@ class Kernel:
     def follow_turns(self) -> None:
         self.followed += 1
 
+    def follow_pools(self) -> None:
+        self.pools_followed = True
+
     def attach_uprobe(self, path: str, offset: int, program: str, **how: Any) -> int:
         assert (path, offset, program, how["returns"]) == ("/python", 64, "python_copied", True)
         self.uprobes[len(self.uprobes) + 1] = how["pid"]
@@ -93,3 +96,28 @@ def test_copies_are_followed_once_and_as_long_as_the_process_runs(
     assert followed.copies == 1
     followed.ended(5)
     assert kernel.uprobes == {}
+
+
+def test_threads_are_followed_without_the_lock_that_all_of_a_pythons_threads_take() -> None:
+    kernel = Kernel()
+    followed = Runtimes(kernel, lambda _: {"tasks": 7}, lambda _: (64, 128))
+    followed.runs(image(5, "python", "/usr/bin/python3.11", "cpython"), 0.0)
+    followed.need_workers(5)
+    followed.need_workers(5)
+    assert kernel.pools_followed
+    assert kernel.set[-2:] == [
+        (5, "pool_map", {"ignore_from": 64, "ignore_to": 128}),
+        (5, "proc_info_map", {"python": 1, "pools": 1}),
+    ]
+    followed.forked(5, 6, 0.0)
+    assert set(followed.pools) == {5, 6}
+    followed.ended(5)
+    assert set(followed.pools) == {6}
+
+
+def test_loops_with_turns_are_not_followed_as_pools() -> None:
+    kernel = Kernel()
+    followed = Runtimes(kernel)
+    followed.runs(image(5, "nodejs", "/usr/bin/node"), 0.0)
+    followed.need_workers(5)
+    assert not followed.pools

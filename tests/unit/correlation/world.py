@@ -79,7 +79,7 @@ class Side:
 
     def tell(self, kind: int, direction: int = INGRESS, **members: Any) -> Record:
         """What is no data: close, end of stream, error, correction, exit."""
-        return record(**self._common(), type=kind, direction=direction, **members)
+        return record(**{**self._common(), "type": kind, "direction": direction, **members})
 
     def _common(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,153 @@
+"""For whom threads work that serve nobody themselves (rule 6).
+
+The kernel half cuts each thread's work into segments, which end where it writes a response, and
+tells who wakes whom (bpf/pools.h). A segment means the request that the response is for; so
+a client's request is held until the response of one of these segments is written:
+
+own     the thread that wrote the request answers itself;
+out     its response led to the waking of a thread, in that segment;
+in      a thread in that segment had woken the one that wrote it.
+
+A thread that waits for a result always sleeps, so "out" tells. A worker that is woken may find
+that another has taken what it was woken for, and take somebody else's work: "in" says
+something only beside "out". Where two segments are named there is no parent. These are rules that
+a program may break, so each is believed as long as what it claims is seen to lie within
+the exchange, which what is claimed by mistake often does not.
+"""
+
+from __future__ import annotations
+
+from otel_ebpf.correlation.live import Live
+
+OWN = "pool.segment"
+OUT = "pool.wake"
+BOTH = "pool.wake+woken"
+
+TRUST = 0.999
+"""Share of its tests that a rule must have passed."""
+WINDOW = 20_000
+"""Tests after which older ones count half."""
+
+
+class Belief:
+    """How often a rule was seen to be right.
+
+    Attributes:
+        tested, right: cases in which it could be seen, and those in which it was right.
+    """
+
+    def __init__(self) -> None:
+        self.tested = 0
+        self.right = 0
+
+    @property
+    def open(self) -> bool:
+        """It is believed. One failure alone does not close it."""
+        wrong = self.tested - self.right
+        return wrong <= 1 + self.tested * (1 - TRUST)
+
+    def test(self, right: bool) -> None:
+        """One case more."""
+        self.tested += 1
+        self.right += right
+        if self.tested >= WINDOW:
+            self.tested >>= 1
+            self.right >>= 1
+
+
+class _Asked:
+    """A request that is held, and the segments that it may be for (0: none)."""
+
+    __slots__ = ("outs", "own", "serves", "woken", "x")
+
+    def __init__(self, x: Live, own: int, woken: int, serves: bool) -> None:
+        self.x = x
+        self.serves = serves
+        self.own = own
+        self.woken = woken
+        self.outs: list[int] = []
+
+    @property
+    def disagrees(self) -> bool:
+        """It may be for several."""
+        named = {*self.outs, self.own} if self.serves else set(self.outs)
+        return len(named) > 1
+
+
+class Workers:
+    """The requests and segments of one process.
+
+    Attributes:
+        rules: name -> what is thought of it.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[int, _Asked] = {}
+        self._of_segment: dict[int, list[_Asked]] = {}
+        self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief()}
+
+    def wrote(self, x: Live, own: int, woken: int, serves: bool) -> None:
+        """A request was written in segment ``own`` of a thread that ``woken`` had woken;
+        ``serves``: such a segment has meant a request before."""
+        asked = self._asked[x.uid] = _Asked(x, own, woken, serves)
+        self._meant(own, asked)
+
+    def woke(self, uid: int, segment: int) -> None:
+        """The response to request ``uid`` has led to a wake of the thread of ``segment``."""
+        asked = self._asked.get(uid)
+        if asked is None or segment in asked.outs:
+            return
+        asked.outs.append(segment)
+        if segment != asked.own:
+            self._meant(segment, asked)
+
+    def answered(self, server: Live, segment: int) -> list[tuple[Live, str]]:
+        """The response to ``server`` is written, which ends its thread's segment. Returns the
+        requests of which that decides, with the rule."""
+        decided = []
+        for asked in self._of_segment.pop(segment, ()):
+            x = asked.x
+            if not x.settled:
+                rule = self._judge(asked, segment, server.start <= x.start)
+                if rule and self.rules[rule].open:
+                    decided.append((x, rule))
+        return decided
+
+    def disagree(self, x: Live) -> bool:
+        """It may be for several."""
+        asked = self._asked.get(x.uid)
+        return asked is not None and asked.disagrees
+
+    def told(self, x: Live) -> bool:
+        """Anything was said of it."""
+        asked = self._asked.get(x.uid)
+        return asked is not None and bool(asked.serves or asked.woken or asked.outs)
+
+    def forget(self, x: Live) -> None:
+        """It is held no more."""
+        asked = self._asked.pop(x.uid, None)
+        if asked is None:
+            return
+        for segment in {asked.own, *asked.outs}:
+            waiting = self._of_segment.get(segment)
+            if waiting is not None and asked in waiting:
+                waiting.remove(asked)
+                if not waiting:
+                    del self._of_segment[segment]
+
+    def _meant(self, segment: int, asked: _Asked) -> None:
+        if segment:
+            self._of_segment.setdefault(segment, []).append(asked)
+
+    def _judge(self, asked: _Asked, segment: int, within: bool) -> str:
+        """The rule by which the request belongs to the segment's exchange, "" if it does not;
+        ``within``: it was written after that exchange began."""
+        own, out = asked.own == segment, segment in asked.outs
+        if out:
+            rule = BOTH if asked.woken == segment else OUT
+        elif own and not asked.outs:
+            rule = OWN
+        else:
+            return ""
+        self.rules[rule].test(within)
+        return rule if within and not asked.disagrees else ""

@@ -1,0 +1,152 @@
+"""Rule 6 of docs/correlation.md: requests of threads that carry none are held until the response
+of a segment that they are for."""
+
+from __future__ import annotations
+
+from otel_ebpf.correlation import workers
+from otel_ebpf.correlation.parents import WORKERS
+from otel_ebpf.events import layout
+from tests.unit.correlation.world import (
+    MS,
+    SECOND,
+    Wire,
+    World,
+    assert_child,
+    assert_root,
+    get,
+    reply,
+)
+
+A, B, C, D = 1 << 40, 2 << 40, 3 << 40, 4 << 40
+
+
+class Pool(World):
+    """Process 2 serves on two connections; its other threads call process 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uid = 0
+        self.first, self.second = self.wire(1, 2), self.wire(1, 2)
+        self.asked(self.first, "/a")
+        self.asked(self.second, "/b")
+
+    def made(self, path: str, own: int = 0, woken: int = 0, *wakes: int) -> None:
+        """A call by a thread in segment ``own``, woken by one in ``woken``; its response has led
+        to wakes in ``wakes``."""
+        wire = self.wire(2, 3)
+        rule = layout.RULE_SERVER if own else layout.RULE_WORKER
+        self.feed(wire.client.send(get(path), rule=rule, goid=own or D, parent_uid=woken))
+        uid = wire.client.uid
+        self.feed(wire.server.recv(get(path)), wire.server.send(reply()))
+        self.feed(wire.client.recv(reply()))
+        self.uid = uid
+        for segment in wakes:
+            self.feed(wire.client.tell(layout.WAKE, uid=uid, goid=segment))
+
+    def answer(self, wire: Wire, segment: int, reached: int = 0) -> None:
+        self.feed(wire.server.send(reply(), goid=segment, parent_uid=reached))
+
+
+def test_a_call_belongs_to_whom_its_response_wakes() -> None:
+    world = Pool()
+    world.made("/of-b", 0, 0, B)
+    world.made("/of-a", 0, A, A)
+    assert not world.wait(5 * MS), "nothing leaves before a response tells"
+    world.answer(world.second, B)
+    world.answer(world.first, A)
+    world.wait(SECOND)
+    assert_child(world.span("/of-a"), world.server_span("/a"), workers.BOTH)
+    assert_child(world.span("/of-b"), world.server_span("/b"), workers.OUT)
+
+
+def test_what_a_thread_calls_before_it_answers_is_for_that_request() -> None:
+    world = Pool()
+    world.made("/of-b", B)
+    world.made("/of-a", A)
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_child(world.span("/of-a"), world.server_span("/a"), workers.OWN)
+    assert_child(world.span("/of-b"), world.server_span("/b"), workers.OWN)
+
+
+def test_who_woke_a_worker_is_not_believed_alone_and_two_that_wait_are_a_contradiction() -> None:
+    world = Pool()
+    world.made("/woken", 0, A)
+    world.made("/two", 0, A, A, B)
+    world.made("/own-and-other", A, 0, B)
+    world.made("/nothing")
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    for path in ("/woken", "/two", "/own-and-other", "/nothing"):
+        assert_root(world.span(path))
+    assert world.counts["no_parent.wakes_not_certain"] == 1
+    assert world.counts["no_parent.wakes_disagree"] == 2
+    assert world.counts["no_parent.no_wake_told"] == 1
+
+
+def test_a_thread_that_serves_for_the_first_time_has_been_reached_by_its_call() -> None:
+    world = Pool()
+    world.made("/of-a")
+    world.answer(world.first, A, world.uid)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_child(world.span("/of-a"), world.server_span("/a"), workers.OUT)
+
+
+def test_a_rule_that_claims_what_was_before_the_exchange_is_closed_and_earns_belief_again() -> None:
+    world = Pool()
+
+    def round_of(path: str, *, before: bool) -> None:
+        wire, keeps_open = world.wire(1, 2), world.first
+        assert keeps_open.server.uid
+        if before:
+            world.made(path, C)
+        world.asked(wire, "/in" + path)
+        if not before:
+            world.made(path, C)
+        world.answer(wire, C)
+
+    for number in range(5):
+        round_of(f"/early{number}", before=True)
+    round_of("/shut", before=False)
+    for number in range(6000):
+        round_of(f"/right{number}", before=False)
+    round_of("/again", before=False)
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_root(world.span("/early0"))
+    assert_root(world.span("/shut"))
+    assert_child(world.span("/again"), world.server_span("/in/again"), workers.OWN)
+    assert world.correlator.stats()["workers_rules_closed"] == 0
+
+
+def test_a_request_that_was_alone_all_its_life_is_the_cause() -> None:
+    world = World()
+    wire = world.wire(1, 2)
+    world.asked(wire, "/in")
+    out = world.wire(2, 3)
+    world.feed(out.client.send(get("/out"), rule=layout.RULE_WORKER))
+    world.feed(out.server.recv(get("/out")), out.server.send(reply()), out.client.recv(reply()))
+    world.feed(wire.server.send(reply(), goid=A))
+    world.wait(SECOND)
+    assert_child(world.span("/out"), world.server_span("/in"), "sole_in_flight")
+
+
+def test_a_process_is_followed_when_several_of_its_calls_came_from_threads_that_carry_none() -> (
+    None
+):
+    world = World()
+    wire = world.wire(1, 2)
+    for number in range(WORKERS):
+        assert not world.correlator.parents.wanted_workers
+        world.asked(wire, f"/in{number}")
+        world.call(world.wire(2, 3), f"/out{number}", rule=layout.RULE_NONE)
+        world.answered(wire)
+    assert world.correlator.parents.wanted_workers == {2}
+    only_calls = World()
+    for number in range(WORKERS):
+        only_calls.call(only_calls.wire(2, 3), f"/out{number}", rule=layout.RULE_NONE)
+    assert not only_calls.correlator.parents.wanted_workers, "it serves nobody"
