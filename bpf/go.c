@@ -1,5 +1,6 @@
 /* Uprobes of Go programs: once a connection, none a request. These programs may be
  * preempted, so they use the stack and hash maps, never the per-CPU scratch. */
+#include "go_takeover.h"
 #include "probe.h"
 
 INLINE int note_receiver(struct pt_regs *regs, u32 kind)
@@ -22,8 +23,14 @@ INLINE int note_receiver(struct pt_regs *regs, u32 kind)
 		g = current_g(o, pi);
 	}
 	READ_USER(key.goid, g, pi->g_goid);
-	if (key.goid)
-		go_conn_map.update(&key, &value);
+	if (!key.goid)
+		return 0;
+	if (kind == GO_CONN_H2_SERVER || kind == GO_CONN_X_SERVER) {
+		struct go_conn_t *before = go_conn_map.lookup(&key);
+		if (before && before->kind == GO_CONN_SERVER)
+			go_take_over(pi, &key, before->receiver, &value);
+	}
+	go_conn_map.update(&key, &value);
 	return 0;
 }
 

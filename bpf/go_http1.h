@@ -17,7 +17,7 @@ INLINE void go_bind_server(struct op_t *op, struct socket_state_t *st, struct pr
 {
 	u64 closure = 0, context = 0;
 
-	if (!go_conn_is(pi, conn + pi->conn_rwc, (s32)op->rec.fd))
+	if (!go_conn_beneath(pi, conn + pi->conn_rwc, (s32)op->rec.fd))
 		return;
 	READ_USER(closure, conn, pi->conn_cancel_ctx);
 	READ_USER(context, closure, 8); /* the closure's one captured word */
@@ -71,7 +71,7 @@ INLINE void go_find_caller(void *ctx, struct op_t *op, struct socket_state_t *st
 	if (!s)
 		return;
 	if (st->go_pool != pc) {
-		if (!go_conn_is(pi, pc + pi->pc_conn, (s32)r->fd))
+		if (!go_conn_beneath(pi, pc + pi->pc_conn, (s32)r->fd))
 			return;
 		st->go_pool = pc;
 	}

@@ -13,6 +13,7 @@
 /* Connections that no receiver was found for are looked at this often: the first message may
  * have been read by another goroutine (a proxy's CONNECT), a pool's by many. */
 #define GO_STACK_TRIES 3
+#define GO_WRAPPERS 4 /* around a connection */
 
 /* The descriptor of the *net.TCPConn (or *net.UnixConn) whose data word is `conn`; -1: none. */
 INLINE s32 go_conn_fd(struct proc_info_t *pi, u64 conn)
@@ -64,6 +65,28 @@ INLINE u64 go_stack_receiver(struct proc_info_t *pi, struct go_stack_t *stack, u
 			return object;
 	}
 	return 0;
+}
+
+/* The same, under wrappers of the program's own or of a module: those that embed a connection, as
+ * an interface or a *net.TCPConn, begin with it. Only for a receiver that is certain. */
+INLINE bool go_conn_beneath(struct proc_info_t *pi, u64 at, s32 fd)
+{
+	u64 conn = 0;
+
+	if (go_conn_is(pi, at, fd))
+		return true;
+	if (READ_USER(conn, at, 8))
+		return false;
+	NO_UNROLL
+	for (int i = 0; i < GO_WRAPPERS; i++) {
+		u64 words[2] = {};
+		if (read_user(words, sizeof(words), conn))
+			return false;
+		if (go_conn_fd(pi, words[0]) == fd || go_conn_fd(pi, words[1]) == fd)
+			return true;
+		conn = words[1];
+	}
+	return false;
 }
 
 /* A net/http connection that is older than the tracer, or whose program has no probe: as if

@@ -233,6 +233,9 @@ INLINE void socket_forget(u64 sk, u32 tgid, struct socket_state_t *st)
 	if (st->context) {
 		struct go_context_key key = {.context = st->context, .tgid = tgid};
 		go_context_map.delete(&key);
+		key.context = st->context_before;
+		if (key.context)
+			go_context_map.delete(&key);
 	}
 	if (st->go_key) {
 		struct go_key key = {.goid = st->go_key, .tgid = tgid};

@@ -185,6 +185,7 @@ struct socket_state_t {
 	u64 last_key;   /* latest pid+fd seen */
 	u64 go_key;     /* entry of go_conn_map */
 	u64 context;    /* entry of go_context_map */
+	u64 context_before; /* that of the HTTP/1 connection that it began as */
 	u64 ts;
 	u64 go_conn;       /* Go's connection of many streams */
 	u64 co_generation; /* burst that holds the record segments are added to */

@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+_OLDEST = "1.15"
+
 
 def go_command() -> str | None:
     """The ``go`` command, or None where no Go is installed."""
@@ -66,6 +68,7 @@ def build_go(
     flags: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
     requires: Mapping[str, str] | None = None,
+    language: str = _OLDEST,
 ) -> Path:
     """Build the main package in ``source_dir`` and return the program's path.
 
@@ -73,7 +76,8 @@ def build_go(
     ``flags`` go to ``go build``; ``env`` is laid over the environment (cgo is off unless it
     says ``CGO_ENABLED=1``). With
     ``requires`` (module path -> version) a copy of the sources is built with a go.mod that
-    asks for those modules. Safe to call from several processes at once. Raises
+    asks for those modules and is written in Go ``language`` (from 1.17 on the modules of
+    modules are not all asked for). Safe to call from several processes at once. Raises
     RuntimeError with the compiler's words when the build fails.
     """
     go = go_command()
@@ -90,7 +94,8 @@ def build_go(
     name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{source_dir.name}-{version}")
     directory = cache_dir()
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / f"{name}-{_key(source_dir, version, flags, extra, needed)}"
+    words = flags if language == _OLDEST else (*flags, language)
+    target = directory / f"{name}-{_key(source_dir, version, words, extra, needed)}"
     if target.exists():
         return target
     with open(f"{target}.lock", "w") as lock:
@@ -99,7 +104,9 @@ def build_go(
             return target
         partial = f"{target}.{os.getpid()}.tmp"
         with tempfile.TemporaryDirectory() as copy:
-            where = _with_modules(source_dir, Path(copy), needed) if needed else source_dir
+            where = (
+                _with_modules(source_dir, Path(copy), needed, language) if needed else source_dir
+            )
             built = subprocess.run(
                 [go, "build", *flags, "-o", partial, "."],
                 cwd=where,
@@ -113,11 +120,11 @@ def build_go(
     return target
 
 
-def _with_modules(source: Path, copy: Path, requires: Mapping[str, str]) -> Path:
+def _with_modules(source: Path, copy: Path, requires: Mapping[str, str], language: str) -> Path:
     """A copy of the sources whose go.mod asks for the modules; the tree stays as it is."""
     for file in source.glob("*.go"):
         shutil.copy(file, copy)
     lines = "".join(f"\t{path} {version}\n" for path, version in requires.items())
-    text = f"module example.com/{source.name}\n\ngo 1.15\n\nrequire (\n{lines})\n"
+    text = f"module example.com/{source.name}\n\ngo {language}\n\nrequire (\n{lines})\n"
     (copy / "go.mod").write_text(text)
     return copy

@@ -4,16 +4,73 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def server(
+    command: Sequence[str | Path],
+    ports: Iterable[int],
+    errors: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+) -> Iterator[int]:
+    """A server that nobody here wrote, once it listens on all ``ports``; yields its pid.
+
+    What it prints goes to the file ``errors``. Raises ServiceError with that when it ends first.
+    """
+    with errors.open("w") as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
+            user=user,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        for port in ports:
+            while not _listens(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise ServiceError(f"{command[0]} does not listen: {errors.read_text()}")
+                time.sleep(0.05)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 class ServiceError(RuntimeError):
