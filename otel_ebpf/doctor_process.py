@@ -121,9 +121,9 @@ def report(image: ProcessImage, identity: str = "auto") -> dict[str, Any]:
             )
         ],
         "requests": {
-            kind.name: kind.hits if kind.program in attached else None
+            kind.name: kind.hits(attached)
             for kind in KINDS
-            if kind.program in attached or any(name in go.symbols for name in kind.functions)
+            if kind.hits(attached) is not None or kind.within(go.symbols)
         },
         "events": {
             event.name: {"hits": event.hits(attached), "per_request": event.per_request}

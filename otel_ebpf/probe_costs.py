@@ -27,6 +27,12 @@ class Event:
         return sum(program in attached for program in self.programs)
 
 
+READ = Event(
+    "a Read of TLS",
+    ("go_tls_read_enter", "go_tls_read_exit", "go_tls_read_exit_paired"),
+    "at least once",
+)
+WRITE = Event("a Write of TLS", ("go_tls_write_enter", "go_tls_write_exit"), "at least once")
 EVENTS = (
     Event("a connection of net/http, HTTP/1 server", ("go_conn_serve",), "0"),
     Event("a connection of net/http, HTTP/1 client", ("go_persist_conn_read_loop",), "0"),
@@ -37,12 +43,8 @@ EVENTS = (
     Event("a connection of grpc-go, server", ("go_grpc_serve",), "0"),
     Event("a connection of grpc-go, client", ("go_grpc_read_loop",), "0"),
     Event("a TLS handshake", ("go_tls_handshake_enter", "go_tls_handshake_exit"), "0"),
-    Event(
-        "a Read of TLS",
-        ("go_tls_read_enter", "go_tls_read_exit", "go_tls_read_exit_paired"),
-        "at least once",
-    ),
-    Event("a Write of TLS", ("go_tls_write_enter", "go_tls_write_exit"), "at least once"),
+    READ,
+    WRITE,
     Event("a handler of net/http's HTTP/2 started", ("go_h2_handler",), "1, where needed"),
     Event("a handler of golang.org/x/net's HTTP/2 started", ("go_x_handler",), "1, where needed"),
     Event("a handler of grpc-go started", ("go_grpc_handler",), "1, where needed"),
@@ -60,49 +62,92 @@ EVENTS = (
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of request: it is in programs that have one of ``functions``, and bound to its
-    goroutine when ``program`` is attached, at these hits a request."""
+    goroutine when ``program`` is attached. ``reads`` and ``writes`` are calls of TLS's Read and
+    Write that a request takes on a connection that is used again; 0 without TLS."""
 
     name: str
     program: str
-    hits: int
     functions: tuple[str, ...]
+    reads: int = 0
+    writes: int = 0
+
+    @property
+    def tls(self) -> bool:
+        """Whether it is a kind with TLS."""
+        return self.reads > 0
+
+    def within(self, functions: Collection[str]) -> bool:
+        """Whether a program with these functions may have such requests."""
+        if self.tls and TLS_WRITE not in functions:
+            return False
+        return any(name in functions for name in self.functions)
+
+    def hits(self, attached: Collection[str]) -> int | None:
+        """Uprobe hits a request with these programs attached; None: it is not bound to its
+        goroutine, or not seen."""
+        read, write = READ.hits(attached), WRITE.hits(attached)
+        if self.program not in attached or (self.tls and not (read and write)):
+            return None
+        return self.reads * read + self.writes * write
 
 
+TLS_WRITE = "crypto/tls.(*Conn).Write"
 _GRPC = "google.golang.org/grpc/internal/transport"
-KINDS = (
-    Kind("HTTP/1 served by net/http", "go_conn_serve", 0, ("net/http.(*conn).serve",)),
-    Kind(
+_PLACES = (
+    # what it is, BPF program, functions; then the Reads and Writes of TLS.
+    ("HTTP/1 served by net/http", "go_conn_serve", ("net/http.(*conn).serve",), 2, 1),
+    (
         "HTTP/1 asked by net/http",
         "go_persist_conn_read_loop",
-        0,
         ("net/http.(*persistConn).readLoop",),
+        1,
+        1,
     ),
-    Kind(
+    (
         "HTTP/2 served by net/http",
         "go_h2_serve",
-        0,
         ("net/http.(*http2serverConn).serve", "net/http/internal/http2.(*serverConn).serve"),
+        1,
+        1,
     ),
-    Kind(
+    (
         "HTTP/2 asked by net/http",
         "go_h2_read_loop",
-        0,
         ("net/http.(*http2ClientConn).readLoop", "net/http/internal/http2.(*ClientConn).readLoop"),
+        1,
+        1,
     ),
-    Kind(
+    (
         "HTTP/2 served by golang.org/x/net",
         "go_x_serve",
-        0,
         ("golang.org/x/net/http2.(*serverConn).serve",),
+        1,
+        1,
     ),
-    Kind(
+    (
         "HTTP/2 asked by golang.org/x/net",
         "go_x_read_loop",
-        0,
         ("golang.org/x/net/http2.(*ClientConn).readLoop",),
+        1,
+        1,
     ),
-    Kind("gRPC served by grpc-go", "go_grpc_serve", 0, (f"{_GRPC}.(*http2Server).HandleStreams",)),
-    Kind("gRPC asked by grpc-go", "go_grpc_read_loop", 0, (f"{_GRPC}.(*http2Client).reader",)),
+    ("gRPC served by grpc-go", "go_grpc_serve", (f"{_GRPC}.(*http2Server).HandleStreams",), 1, 1),
+    ("gRPC asked by grpc-go", "go_grpc_read_loop", (f"{_GRPC}.(*http2Client).reader",), 1, 1),
+)
+
+
+def _with_tls(name: str) -> str:
+    what, _, by = name.partition(" ")
+    return f"{'HTTPS (HTTP/1)' if what == 'HTTP/1' else f'{what} with TLS'} {by}"
+
+
+KINDS = (
+    *(Kind(name, program, functions) for name, program, functions, _, _ in _PLACES),
+    *(
+        Kind(_with_tls(name), program, functions, reads, writes)
+        for name, program, functions, reads, writes in _PLACES
+    ),
 )
 """Requests whose goroutines are bound to their connections or streams, by the place that
-tells; ``hits`` are those of the binding alone."""
+tells. net/http's HTTP/1 server reads twice: it waits for one byte, then takes the rest. Streams
+that are open at once share Reads and Writes, so of HTTP/2 and gRPC it is the most."""

@@ -57,6 +57,27 @@ def test_a_stripped_go_program_is_known_and_costs_nothing_a_request(stripped: in
     assert go["requests"]["HTTP/1 asked by net/http"] == 0
 
 
+def test_what_tls_costs_a_request_is_told_for_each_kind_that_the_program_can_speak(
+    stripped: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = told(stripped)["go"]["requests"]
+    assert requests["HTTPS (HTTP/1) served by net/http"] == 4
+    assert requests["HTTPS (HTTP/1) asked by net/http"] == 3
+    assert requests["HTTP/2 with TLS served by net/http"] == 3
+    # Nothing of a library that is not in the program.
+    assert not any("grpc-go" in name for name in requests)
+    assert cli.main(["doctor", "--pid", str(stripped)]) == 0
+    assert "HTTPS (HTTP/1) served by net/http: 4 uprobe hits" in capsys.readouterr().out
+
+
+def test_reads_of_tls_that_are_paired_cost_two_hits() -> None:
+    (served,) = (kind for kind in KINDS if kind.name == "HTTPS (HTTP/1) served by net/http")
+    paired = {"go_conn_serve", "go_tls_read_enter", "go_tls_read_exit_paired"}
+    writes = {"go_tls_write_enter", "go_tls_write_exit"}
+    assert served.hits(paired | writes) == 6
+    assert served.hits({"go_conn_serve"}) is None  # TLS is not seen
+
+
 def test_the_text_has_the_same_facts(stripped: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--pid", str(stripped)]) == 0
     said = capsys.readouterr().out
