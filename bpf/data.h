@@ -361,8 +361,9 @@ INLINE int run_data(void *ctx)
 	find_unit(o, op);
 	if (op->turns && r->direction == INGRESS)
 		turn_does(0); /* until it is known what that was */
-	if (op->go && !op->streams && go_new_streams(op, st))
-		__progs_jmp_tp_map.call(ctx, PROG_GO_STREAMS);
+	u32 first = op->go && !op->streams ? go_new_streams(op, st) : 0;
+	if (first)
+		__progs_jmp_tp_map.call(ctx, first);
 	if (!op->plain && (st->tls || (op->go && !st->protocol)))
 		__progs_jmp_tp_map.call(ctx, PROG_TLS);
 	if (st->protocol == PROTOCOL_HTTP2) {

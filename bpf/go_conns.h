@@ -6,6 +6,10 @@
 #include "infer.h"
 
 #define BIND_TRIES 64 /* reads of a connection in which its kind must have shown */
+/* Searches of a goroutine's stack for a connection of HTTP/2 that no probe saw begin; and reads
+ * of any other, of which it is not yet known what it is, in which that is looked for. */
+#define GO_OLDER_TRIES 3
+#define GO_OLDER_READS 3
 
 INLINE bool go_client(u32 kind)
 {
@@ -41,29 +45,31 @@ INLINE void go_bind_streams(struct op_t *op, struct socket_state_t *st, struct p
 }
 
 /* A read on the goroutine whose loop was seen to begin, or, on HTTP/2's server side, on the
- * first one that it starts. */
-INLINE void go_bind(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi)
+ * first one that it starts. True: it may be a loop's that was not seen. */
+INLINE bool go_bind(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi)
 {
 	struct go_key key = {.goid = op->rec.goid, .tgid = op->rec.tgid};
 	struct go_conn_t *gc = go_conn_map.lookup(&key);
 
 	st->bind_tries += 1;
 	if (!gc || gc->kind <= GO_CONN_CLIENT) {
+		bool unseen = !gc;
 		find_parent_goid(op, pi);
 		key.goid = op->parent_goid;
 		gc = op->parent_goid ? go_conn_map.lookup(&key) : 0;
 		if (!gc || (gc->kind != GO_CONN_H2_SERVER && gc->kind != GO_CONN_X_SERVER))
-			return;
+			return unseen;
 	}
 	/* Handlers are started by the same goroutine, and read other sockets. */
 	if (gc->bound)
-		return;
+		return false;
 	gc->bound = 1;
 	st->go_kind = gc->kind;
 	st->go_conn = gc->receiver;
 	st->go_key = key.goid;
 	if (!go_client(gc->kind))
 		go_bind_streams(op, st, pi, gc);
+	return false;
 }
 
 /* Number of the next stream of a client's connection. */
@@ -78,22 +84,26 @@ INLINE u32 go_next_stream(struct socket_state_t *st, struct proc_info_t *pi)
 	return next;
 }
 
-/* Whether there are streams of which user space has not been told who asked for them. */
-INLINE bool go_new_streams(struct op_t *op, struct socket_state_t *st)
+/* The program that is to look for the connection, or for streams of which user space has not
+ * been told who asked for them; 0: none. */
+INLINE u32 go_new_streams(struct op_t *op, struct socket_state_t *st)
 {
 	u32 tgid = op->rec.tgid;
 	struct proc_info_t *pi;
 
 	if (st->protocol == PROTOCOL_HTTP1 || (!st->go_kind && st->bind_tries >= BIND_TRIES))
-		return false;
+		return 0;
 	pi = proc_info_map.lookup(&tgid);
 	if (!pi || !pi->streams)
-		return false;
-	if (!st->go_kind && op->rec.direction == INGRESS)
-		go_bind(op, st, pi);
+		return 0;
+	if (!st->go_kind && op->rec.direction == INGRESS && go_bind(op, st, pi)) {
+		if (st->protocol == PROTOCOL_HTTP2 ? st->go_tries < GO_OLDER_TRIES
+						   : st->bind_tries <= GO_OLDER_READS)
+			return PROG_GO_OLDER;
+	}
 	if (!go_client(st->go_kind))
-		return false;
-	return st->go_gap || go_next_stream(st, pi) != st->go_next;
+		return 0;
+	return st->go_gap || go_next_stream(st, pi) != st->go_next ? PROG_GO_STREAMS : 0;
 }
 
 #endif

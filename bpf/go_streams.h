@@ -11,6 +11,7 @@
 #define TOLD_AT_ONCE 4
 #define FRESH_AT_ONCE 32
 #define GO_LOOKS 8 /* for a stream that is not there */
+#define GO_JOINED 255 /* in go_missed: what is not there at the first look ended before */
 
 INLINE struct socket_state_t *op_socket(struct op_t *op)
 {
@@ -300,8 +301,9 @@ INLINE void go_end_scan(struct go_scan_t *s, struct socket_state_t *st, u32 told
 	u32 last = s->last, seen = s->seen, left = s->expected > told ? s->expected - told : 0;
 	u32 n;
 
-	if (left && ++st->go_missed >= GO_LOOKS) {
-		count_n(STAT_GO_STREAMS_UNBOUND, left);
+	if (left && (st->go_missed == GO_JOINED || ++st->go_missed >= GO_LOOKS)) {
+		if (st->go_missed != GO_JOINED)
+			count_n(STAT_GO_STREAMS_UNBOUND, left);
 		n = left + bits(seen);
 		seen = n >= 32 ? ~0U : (1U << n) - 1;
 		left = 0;

@@ -49,6 +49,17 @@ struct go_grpc_t {
 	u64 stream_type; /* of *ServerStream, once it is proved; see go_context.h */
 };
 
+/* The code of a loop that reads a connection of many streams, and where its receiver has the
+ * connection: an interface. end 0: not known. */
+struct go_loop_t {
+	u64 start;
+	u64 end;
+	s32 conn;
+	u32 pad;
+};
+
+#define GO_LOOPS 8 /* by their connections' kind, of which the lowest three bits tell */
+
 struct go_key {
 	u64 goid;
 	u64 tgid;

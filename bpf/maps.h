@@ -84,6 +84,7 @@ BPF_PERCPU_ARRAY(http2_buf, struct http2_walk_t, 1);
 BPF_PERCPU_ARRAY(go_scan_buf, struct go_scan_t, 1);
 BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
 BPF_PERCPU_ARRAY(go_stack_buf, struct go_stack_t, 1);
+BPF_PERCPU_ARRAY(go_older_buf, struct go_older_t, 1);
 
 #ifndef TLS_CALLS
 #define TLS_CALLS 65536
@@ -117,7 +118,8 @@ enum prog {
 	PROG_TLS = 16,
 	PROG_PYTHON = 17,
 	PROG_TURN = 18,
-	PROG_POOL = 19
+	PROG_POOL = 19,
+	PROG_GO_OLDER = 20
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -1,4 +1,5 @@
 /* Tracepoint pairs of the calls that move bytes, and of those that make and end sockets. */
+#include "go_older.h"
 #include "go_streams.h"
 #include "probe.h"
 
@@ -70,6 +71,11 @@ int prog_go_tell(void *ctx)
 int prog_go_proof(void *ctx)
 {
 	return run_go_proof(ctx);
+}
+
+int prog_go_older(void *ctx)
+{
+	return run_go_older(ctx);
 }
 
 int prog_python(void *ctx)

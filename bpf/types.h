@@ -308,6 +308,8 @@ struct proc_info_t {
 	u8 turns; /* enum turns: a loop that runs each callback to its end (turns.h) */
 	u8 pools; /* who wakes whom among its threads is followed (pools.h) */
 	u8 runtime_pad[5];
+	/* Connections of many streams that no probe saw begin (go_older.h). */
+	struct go_loop_t loops[GO_LOOPS];
 };
 
 /* A process whose threads are followed. Waits between these addresses say nothing: there is
@@ -428,6 +430,16 @@ struct go_kin_t {
 
 struct go_stack_t {
 	u64 words[GO_STACK_WORDS];
+};
+
+/* The top of a goroutine's stack down to the frame of its connection's loop, and more. */
+#define GO_LOOP_WORDS 128 /* a power of two */
+
+struct go_older_t {
+	u64 words[GO_LOOP_WORDS];
+	u64 kind;  /* enum go_conn_kind */
+	u64 below; /* words of that frame, and of those above it */
+	u64 receiver;
 };
 
 #define BIRTH_PS 16

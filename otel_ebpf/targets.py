@@ -20,6 +20,7 @@ from otel_ebpf.discovery.elf import identity
 from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_callers import (
     NEEDS,
+    loop_members,
     needed_probes,
     probe_places,
     stream_members,
@@ -144,6 +145,7 @@ def process_members(
         members["goidgen"] = go.addresses["runtime.sched"] + load_bias + generation
         members["allp"] = go.addresses["runtime.allp"] + load_bias
     members.update(stream_members(go))
+    members.update(loop_members(go, members, load_bias))
     members["rc_treq"] = offsets.get("net/http.requestAndChan.treq", absent)
     members["treq_ctx"] = offsets.get("net/http.transportRequest.ctx", absent)
     members["rc_req"] = offsets.get("net/http.requestAndChan.req", absent)

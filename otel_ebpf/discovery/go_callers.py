@@ -65,6 +65,31 @@ REGISTERS_SINCE = (1, 17)
 _PROGRAMS = (("go_h2_serve", "go_h2_read_loop"), ("go_x_serve", "go_x_read_loop"))
 
 
+_LOOPS = (
+    # (kind, function that reads its connection, a member that is known with its side, field)
+    *(
+        loop
+        for home, types, methods in HOMES
+        for loop in (
+            (
+                3 + 2 * home,
+                f"{methods}serverConn).readFrames",
+                f"h2.{home}.base_ctx",
+                f"{types}serverConn.conn",
+            ),
+            (
+                4 + 2 * home,
+                f"{methods}ClientConn).readLoop",
+                f"h2.{home}.cc_next",
+                f"{types}ClientConn.tconn",
+            ),
+        )
+    ),
+    (7, f"{_GRPC}.(*http2Server).HandleStreams", "grpc.ss_conn", f"{_GRPC}.http2Server.conn"),
+    (8, f"{_GRPC}.(*http2Client).reader", "grpc.cc_next", f"{_GRPC}.http2Client.conn"),
+)
+"""Kinds as ``enum go_conn_kind`` (bpf/go_types.h) has them."""
+
 _READ_LOOP = "net/http.(*persistConn).readLoop"
 _ROUND_TRIP = "net/http.(*persistConn).roundTrip"
 NEEDS = {
@@ -154,6 +179,25 @@ def stream_members(go: GoBinary) -> dict[str, int]:
     members["swiss"] = int(bool(swiss))
     members["streams"] = int(any(offset >= 0 for offset in found.values()))
     return members
+
+
+def loop_members(go: GoBinary, members: Mapping[str, int], load_bias: int) -> dict[str, int]:
+    """Members of ``struct proc_info_t`` by which connections are known that no probe saw begin.
+
+    Args:
+        members: what :func:`stream_members` has said.
+        load_bias: what is added to addresses as linked.
+    """
+    loops: dict[str, int] = {}
+    for kind, function, known, field in _LOOPS:
+        start, size = go.addresses.get(function, 0), go.sizes.get(function, 0)
+        conn = go.offsets.get(field, ABSENT)
+        if start and size and conn >= 0 and members.get(known, ABSENT) >= 0:
+            place = f"loops.{kind & 7}"
+            loops[f"{place}.start"] = start + load_bias
+            loops[f"{place}.end"] = start + load_bias + size
+            loops[f"{place}.conn"] = conn
+    return loops
 
 
 def needed_probes(

@@ -50,6 +50,7 @@ WANTED: tuple[str, ...] = (
     "crypto/tls.(*Conn).clientHandshake",
     "crypto/tls.(*Conn).serverHandshake",
     *_http2("serverConn", "serve"),
+    *_http2("serverConn", "readFrames"),
     *_http2("serverConn", "processHeaders"),
     *_http2("serverConn", "writeHeaders"),
     *_http2("serverConn", "runHandler"),

@@ -68,6 +68,7 @@ TAIL_PROGRAMS = (
     "prog_python",
     "prog_turn",
     "prog_pool",
+    "prog_go_older",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -78,6 +79,7 @@ _TLS = "Go's TLS"
 SPARED_PROGRAMS = {
     "prog_go": _GO,
     "prog_go_stack": "Go connections that are older than the agent",
+    "prog_go_older": "HTTP/2 and gRPC connections of Go that are older than the agent",
     "prog_go_lineage": "ancestry of Go's goroutines over several generations",
     "prog_http2": "HTTP/2 and gRPC",
     **dict.fromkeys(

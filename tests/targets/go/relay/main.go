@@ -7,11 +7,14 @@
 // Every request carries x-truth-id, its own name, and x-truth-parent, the name of the request
 // that it is made for. A request's name is "MODE.CALLS.PROTOCOLS.NUMBER": its service makes
 // CALLS calls of -next in the way of MODE, over PROTOCOLS in turn (PROTOCOLS is "+"-separated).
+// Where NUMBER begins with "early" the headers are x-early-id and x-early-parent: who joins a
+// connection of HTTP/2 midway does not know the names that were sent before.
 //
 // Written for Go 1.15 and all later ones, and any grpc-go; what a version lacks is not served.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -53,6 +56,14 @@ func call(ctx context.Context, how, id, parent string) error {
 		return fmt.Errorf("%s: %w", how, errNoWay)
 	}
 	return p.call(ctx, next[how], id, parent)
+}
+
+// titles are the headers' names for a request of this name.
+func titles(id string) (string, string) {
+	if strings.Contains(id, ".early") {
+		return "x-early-id", "x-early-parent"
+	}
+	return "x-truth-id", "x-truth-parent"
 }
 
 type key struct{ int }
@@ -143,7 +154,11 @@ func handle(ctx context.Context, id string) error {
 func serveHTTP(handler func(context.Context, string) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(ioutil.Discard, r.Body)
-		if err := handler(r.Context(), r.Header.Get("x-truth-id")); err != nil {
+		id := r.Header.Get("x-truth-id")
+		if id == "" {
+			id = r.Header.Get("x-early-id")
+		}
+		if err := handler(r.Context(), id); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
@@ -152,14 +167,15 @@ func serveHTTP(handler func(context.Context, string) error) http.Handler {
 	})
 }
 
-func callHTTP(client *http.Client) func(context.Context, string, string, string) error {
+func callHTTP(scheme string, client *http.Client) func(context.Context, string, string, string) error {
 	return func(ctx context.Context, address, id, parent string) error {
-		request, err := http.NewRequestWithContext(ctx, "GET", "http://"+address+"/call", nil)
+		request, err := http.NewRequestWithContext(ctx, "GET", scheme+"://"+address+"/call", nil)
 		if err != nil {
 			return err
 		}
-		request.Header.Set("x-truth-id", id)
-		request.Header.Set("x-truth-parent", parent)
+		name, by := titles(id)
+		request.Header.Set(name, id)
+		request.Header.Set(by, parent)
 		response, err := client.Do(request)
 		if err != nil {
 			return err
@@ -178,19 +194,59 @@ func init() {
 		serve: func(l net.Listener, handler func(context.Context, string) error) {
 			fmt.Fprintln(os.Stderr, http.Serve(l, serveHTTP(handler)))
 		},
-		call: callHTTP(client),
+		call: callHTTP("http", client),
 	})
 }
 
+// whileEarly makes requests named early, as many at once, until a line comes on standard
+// input. It says when all of them have been made once.
+func whileEarly(how, modes, over string, calls, concurrency int) int64 {
+	var bad, made int64
+	var wait sync.WaitGroup
+	stop := make(chan struct{})
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		close(stop)
+	}()
+	ways := strings.Split(modes, ",")
+	for i := 0; i < concurrency; i++ {
+		i := i
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for number := i; ; number++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id := fmt.Sprintf("%s.%d.%s.early%d", ways[number%len(ways)], calls, over, number)
+				if err := call(context.Background(), how, id, ""); err != nil {
+					atomic.AddInt64(&bad, 1)
+					fmt.Fprintln(os.Stderr, id, err)
+					return
+				}
+				if atomic.AddInt64(&made, 1) == int64(2*concurrency*len(ways)) {
+					fmt.Println("early")
+				}
+			}
+		}()
+	}
+	wait.Wait()
+	return bad
+}
+
 // drive makes requests of the relay at next.
-func drive(how, modes, over, tag string, requests, calls, concurrency int, warm bool) int {
-	if warm {
+func drive(how, modes, over, tag string, requests, calls, concurrency int, warm bool, early bool) int {
+	var bad, at int64
+	if early {
+		bad = whileEarly(how, modes, over, calls, concurrency)
+	} else if warm {
 		if err := call(context.Background(), how, "leaf.0.-.warm", ""); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}
-	var bad, at int64
 	var wait sync.WaitGroup
 	ways := strings.Split(modes, ",")
 	for i := 0; i < concurrency; i++ {
@@ -226,6 +282,7 @@ func main() {
 	requests := flag.Int("requests", 100, "requests to make")
 	calls := flag.Int("calls", 2, "calls for each")
 	concurrency := flag.Int("concurrency", 1, "requests at once")
+	early := flag.Bool("early", false, "first, until a line comes on standard input, requests named early")
 	warm := flag.Bool("warm", true, "one request first that makes no calls")
 	tag := flag.String("tag", "", "goes before the numbers in requests' names")
 	to := flag.String("next", "", "protocol=address of the relay to call, comma-separated")
@@ -236,7 +293,7 @@ func main() {
 		}
 	}
 	if *driven != "" {
-		os.Exit(drive(*driven, *modes, *over, *tag, *requests, *calls, *concurrency, *warm))
+		os.Exit(drive(*driven, *modes, *over, *tag, *requests, *calls, *concurrency, *warm, *early))
 	}
 	for i := 0; i < 8; i++ {
 		go func() {

@@ -1,0 +1,142 @@
+/* Connections of HTTP/2 and gRPC of which no probe saw the loop begin: they are older than the
+ * tracer, or the probe could not tell (before Go 1.21, which goroutine bore a server's reader).
+ *
+ * Where such a connection is read, the function that its goroutine runs is on the stack: as a
+ * return address in the code of one of six functions that user space has named. Which one says
+ * of what kind the connection is. Its receiver lies in that frame or above it, and the proof is,
+ * as in go_stack.h, the descriptor that is being read.
+ */
+#ifndef OTEL_EBPF_GO_OLDER_H
+#define OTEL_EBPF_GO_OLDER_H
+
+#include "go_streams.h"
+
+#define GO_WRAPPED 3 /* connections within each other: of TLS, and what a library puts around */
+#define GO_NET_CONN 8 /* they begin with the one beneath: an interface, whose data word is here */
+
+/* Whether the interface at `at` is a connection over descriptor fd. */
+INLINE bool go_loop_conn_is(struct proc_info_t *pi, u32 tgid, u64 at, s32 fd)
+{
+	struct tls_socket_key key = {.tgid = tgid};
+	u64 conn = at;
+
+	NO_UNROLL
+	for (int i = 0; i < GO_WRAPPED; i++) {
+		struct tls_socket_t *beneath;
+		u64 inner = 0, net_fd = 0, sysfd = 0;
+
+		if (READ_USER(inner, conn, GO_NET_CONN) || !inner)
+			return false;
+		conn = inner;
+		if (!READ_USER(net_fd, conn, 0) && !READ_USER(sysfd, net_fd, pi->fd_sysfd) &&
+		    sysfd == (u64)fd)
+			return true;
+		key.conn = conn;
+		beneath = tls_socket_map.lookup(&key);
+		if (beneath)
+			return beneath->fd == fd;
+	}
+	return false;
+}
+
+/* Of what kind the loop is that the goroutine runs, and how far down its frame goes. */
+INLINE void go_find_loop(struct proc_info_t *pi, struct go_older_t *w)
+{
+	w->kind = 0;
+	w->below = 0;
+	NO_UNROLL
+	for (u32 i = 0; i < GO_LOOP_WORDS; i++) {
+		u64 word = w->words[within(GO_LOOP_WORDS - 1 - i, GO_LOOP_WORDS)];
+		NO_UNROLL
+		for (u32 kind = GO_CONN_H2_SERVER; kind <= GO_CONN_GRPC_CLIENT; kind++) {
+			struct go_loop_t *loop = &pi->loops[within(kind, GO_LOOPS)];
+
+			if (word > loop->start && word < loop->end) {
+				w->kind = kind;
+				w->below = i;
+			}
+		}
+		if (w->kind)
+			break;
+	}
+}
+
+INLINE void go_find_receiver(struct proc_info_t *pi, struct go_older_t *w, u32 tgid, s32 fd)
+{
+	struct go_loop_t *loop = &pi->loops[within(w->kind, GO_LOOPS)];
+
+	w->receiver = 0;
+	NO_UNROLL
+	for (u32 i = 0; i < GO_LOOP_WORDS; i++) {
+		u64 object = w->words[within(GO_LOOP_WORDS - 1 - i, GO_LOOP_WORDS)];
+
+		if (i >= w->below)
+			break;
+		if (object < 4096 || (object & 7))
+			continue;
+		if (go_loop_conn_is(pi, tgid, object + loop->conn, fd)) {
+			w->receiver = object;
+			break;
+		}
+	}
+}
+
+/* Streams that began before the connection was known have no evidence, unless they are still
+ * there: a client's table is looked through once for those, and for nothing older. */
+INLINE void go_join(struct socket_state_t *st, struct proc_info_t *pi)
+{
+	u32 next = go_next_stream(st, pi), window = 2 * GO_WINDOW;
+
+	if (next <= 1)
+		return;
+	st->go_told = next > window + 2 ? next - 2 - window : 0;
+	st->go_missed = GO_JOINED;
+}
+
+INLINE void go_bind_older(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi,
+			  struct go_older_t *w)
+{
+	struct go_conn_t gc = {.receiver = w->receiver, .kind = w->kind, .bound = 1};
+
+	st->go_kind = gc.kind;
+	st->go_conn = gc.receiver;
+	st->go_key = op->rec.goid;
+	if (go_client(gc.kind))
+		go_join(st, pi);
+	else
+		go_bind_streams(op, st, pi, &gc);
+}
+
+/* Program 20. Then new streams, and the segment itself. */
+INLINE int run_go_older(void *ctx)
+{
+	struct op_t *op = operation();
+	int zero = 0;
+	struct go_older_t *w = go_older_buf.lookup(&zero);
+	u64 hi = 0;
+
+	if (!op || !w)
+		return 0;
+	struct socket_state_t *st = op_socket(op);
+	struct proc_info_t *pi = op_process(op);
+	if (!st || !pi)
+		return 0;
+	if (st->protocol == PROTOCOL_HTTP2)
+		st->go_tries += 1;
+	if (!op->g || pi->g_stack_hi < 0 || READ_USER(hi, op->g, pi->g_stack_hi) ||
+	    READ_USER(w->words, hi, -(s64)sizeof(w->words)))
+		go_resume_data(ctx, op);
+	go_find_loop(pi, w);
+	if (w->kind) {
+		go_find_receiver(pi, w, op->rec.tgid, op->rec.fd);
+		count(w->receiver ? STAT_GO_STACK_FOUND : STAT_GO_STACK_NOTHING);
+		if (w->receiver)
+			go_bind_older(op, st, pi, w);
+	}
+	if (go_client(st->go_kind))
+		go_jump(ctx, op, PROG_GO_STREAMS);
+	go_resume_data(ctx, op);
+	return 0;
+}
+
+#endif
