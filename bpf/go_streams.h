@@ -159,6 +159,7 @@ INLINE int run_go_asked(void *ctx)
 	s32 id_at = grpc ? pi->grpc.cs_id : h->cs_id;
 	s32 ctx_at = grpc ? pi->grpc.cs_ctx : h->cs_ctx;
 	s32 base_at = grpc ? pi->grpc.cs_base : -1;
+	s32 req_at = grpc ? -1 : h->cs_req;
 	NO_UNROLL
 	for (int i = 0; i < STEPS_AT_ONCE; i++) {
 		u32 n = s->done;
@@ -178,6 +179,8 @@ INLINE int run_go_asked(void *ctx)
 				s->done = n + 1;
 				continue;
 			}
+			if (req_at >= 0)
+				READ_USER(base, base, req_at);
 			go_walk_from(&s->walk, op->rec.tgid, base + ctx_at);
 			s->walking = 1;
 			op->looked = 0;

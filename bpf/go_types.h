@@ -30,7 +30,7 @@ struct go_h2_t {
 	s32 cs_waits;   /* channel on which the caller waits; -1: not known */
 	s32 rw_state;   /* responseWriter.rws */
 	s32 rws_stream; /* responseWriterState.stream */
-	s32 pad;
+	s32 cs_req;     /* clientStream of before 2021: its request, and cs_ctx is in that; else -1 */
 };
 
 /* Offsets in google.golang.org/grpc/internal/transport. Where ServerStream and

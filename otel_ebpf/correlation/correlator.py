@@ -162,7 +162,7 @@ class Correlator:
     def called(self, x: Live, record: Record) -> None:
         """A CLIENT exchange begins with ``record``, and what it carries is known."""
         if x.stream:
-            self.parents.stream(x, self.now)
+            self.parents.stream(x, record, self.now)
         else:
             self.parents.written(x, record)
         if x.key:

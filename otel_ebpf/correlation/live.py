@@ -48,7 +48,7 @@ class Live(Exchange):
         passed_on: the request carries the context with which its cause arrived.
         candidate: (uid, rule, site of the goroutine) found when the request was written,
             to be confirmed.
-        writer: goroutine that wrote the request.
+        writer: goroutine that wrote the request; below 0: a Go program's, but not known as one yet.
         key: same-host key, see docs/correlation.md; 0: none.
         unmatched: the other side's view of it is waited for, under that key.
         stream: of a connection that carries many, the number; 0 where it does not.

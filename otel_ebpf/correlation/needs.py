@@ -14,6 +14,13 @@ CALLERS = "callers"
 """Who asks for net/http's requests: what is read of its connections makes no sense."""
 ENOUGH = 8
 """Calls that must have lacked it: such a probe costs the process something."""
+SHARE = 50
+"""And of the process's calls so far one in so many: connections that were joined midway, and
+more streams at once than are looked at, leave some without a witness that no probe would give."""
+
+GRACE = 1_000_000_000
+"""Nanoseconds after a process's first call without a witness in which such calls do not count:
+when the agent comes, they are made for requests that began before it."""
 
 
 class Needs:
@@ -28,14 +35,23 @@ class Needs:
         self._lacking: Counter[tuple[int, str]] = Counter()
         self._serving: set[int] = set()
         self._told: Counter[int] = Counter()
+        self._witnessed: Counter[int] = Counter()
+        self._since: dict[int, int] = {}
+        self._said: set[tuple[int, str]] = set()
 
     def serves_streams(self, pid: int) -> None:
         """This process answers requests of HTTP/2 or gRPC."""
         self._serving.add(pid)
 
-    def lacks_caller(self, pid: int, stream: bool) -> None:
-        """A call of this process had neither a caller nor a context that tells of a request;
-        ``stream``: over a connection of many streams."""
+    def witnessed(self, pid: int) -> None:
+        """A call of this process had a caller or a context that tells of a request."""
+        self._witnessed[pid] += 1
+
+    def lacks_caller(self, pid: int, stream: bool, ts: int) -> None:
+        """A call of this process at ``ts`` had neither a caller nor a context that tells of a
+        request; ``stream``: over a connection of many streams."""
+        if self._too_early(pid, ts):
+            return
         if stream:
             self._lacks(pid, STREAMS)
         if pid in self._serving:
@@ -53,8 +69,10 @@ class Needs:
         else:
             self._told[pid] -= 1
 
-    def lacks_context(self, pid: int) -> None:
-        """A goroutine of this process that carries nothing wrote a request itself."""
+    def lacks_context(self, pid: int, ts: int) -> None:
+        """A goroutine of this process that carries nothing wrote a request itself, at ``ts``."""
+        if self._too_early(pid, ts):
+            return
         self._lacks(pid, CONTEXTS)
         if pid in self._serving:
             self._lacks(pid, HANDLERS)
@@ -63,11 +81,22 @@ class Needs:
         """Forgets what is known of a process."""
         self._serving.discard(pid)
         self._told.pop(pid, None)
+        self._witnessed.pop(pid, None)
+        self._since.pop(pid, None)
         for what in (HANDLERS, STREAMS, CONTEXTS, CALLERS):
             self._lacking.pop((pid, what), None)
+            self._said.discard((pid, what))
             self.wanted.discard((pid, what))
 
+    def _too_early(self, pid: int, ts: int) -> bool:
+        return ts - self._since.setdefault(pid, ts) < GRACE
+
     def _lacks(self, pid: int, what: str) -> None:
-        self._lacking[pid, what] += 1
-        if self._lacking[pid, what] == ENOUGH:
-            self.wanted.add((pid, what))
+        need = (pid, what)
+        self._lacking[need] += 1
+        lacking = self._lacking[need]
+        if lacking < ENOUGH or need in self._said:
+            return
+        if what in (CALLERS, CONTEXTS) or lacking * SHARE >= self._witnessed[pid]:
+            self._said.add(need)
+            self.wanted.add(need)

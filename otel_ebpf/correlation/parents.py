@@ -60,6 +60,7 @@ WORKERS = 8
 """Requests of threads that carry nothing, before it is followed who wakes whom."""
 _PAIR = struct.Struct("<QQ")
 _UNKNOWN_SITE = -1
+_NOT_READY = -1
 
 
 class _Trial(NamedTuple):
@@ -258,10 +259,11 @@ class Parents:
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
         self.anchors.responded(x, identity, record.ref_ts, record.ts)
 
-    def stream(self, x: Live, now: int) -> None:
+    def stream(self, x: Live, record: Record, now: int) -> None:
         """A client request was written on a connection of many streams. Whoever writes
         there writes for others too, so only a Go program's own statement tells."""
         self._callers.add(x.pid)
+        x.writer = record.goid if record.flags & FLAG_GO else _NOT_READY
         if not self.evidence.asked(x, now, wait=x.pid in self.go):
             self._assembly_settle(x)
 
@@ -281,7 +283,7 @@ class Parents:
         else:
             if record.flags & FLAG_GO:
                 self._ask_births(x.pid)
-                self.needs.lacks_context(x.pid)
+                self.needs.lacks_context(x.pid, x.start)
             self._assembly_settle(x)
 
     def line(self, record: Record) -> None:
@@ -325,8 +327,10 @@ class Parents:
             else:
                 self.bind(x, context, CONTEXT)
         elif context:
+            self.needs.witnessed(x.pid)
             self.bind(x, context, BOTH if caller else CONTEXT)
         elif caller:
+            self.needs.witnessed(x.pid)
             rule = CALLER_PARENT if inherited else CALLER
             self._believe(x, caller, rule, sites, believed)
         else:
@@ -397,7 +401,10 @@ class Parents:
         self._assembly_settle(x)
 
     def _no_witness(self, x: Live) -> None:
-        self.needs.lacks_caller(x.pid, stream=bool(x.uid >> 63))
+        if x.writer == _NOT_READY:
+            self._abstain(x, "go_not_ready")
+            return
+        self.needs.lacks_caller(x.pid, bool(x.uid >> 63), x.start)
         self._abstain(x, "no_witness")
 
     def _abstain(self, x: Live, reason: str) -> None:

@@ -52,10 +52,13 @@ _OPTIONAL = {
     "rw_state": "responseWriter.rws",
     "rws_stream": "responseWriterState.stream",
 }
+_OLD_CLIENT = {**_CLIENT, "cs_req": "clientStream.req"}
+"""Before a stream had a context of its own: it is its request's."""
+_REQUEST_CTX = "net/http.Request.ctx"
 _GRPC_SERVER = ("streams", "ss_conn", "ss_id", "ss_base")
 _GRPC_CLIENT = ("cc_streams", "cc_next", "cs_id", "cs_ctx", "cs_base", "cs_conn")
 _MEMBERS = (
-    *(f"h2.{home}.{name}" for home in (0, 1) for name in (*_SERVER, *_CLIENT, *_OPTIONAL)),
+    *(f"h2.{home}.{name}" for home in (0, 1) for name in (*_SERVER, *_OLD_CLIENT, *_OPTIONAL)),
     *(f"grpc.{name}" for name in (*_GRPC_SERVER, *_GRPC_CLIENT)),
 )
 _HANDLER = ("base_ctx", "rw_state", "rws_stream")
@@ -112,8 +115,12 @@ def swiss_maps(go: GoBinary) -> bool | None:
 def _http2(offsets: Mapping[str, int], home: int, types: str) -> dict[str, int]:
     """The sides of one home of HTTP/2 that are known as a whole."""
     members: dict[str, int] = {}
-    for side in (_SERVER, _CLIENT):
-        found = {name: offsets.get(types + field, ABSENT) for name, field in side.items()}
+    client, known = _CLIENT, dict(offsets)
+    if types + _CLIENT["cs_ctx"] not in offsets and _REQUEST_CTX in offsets:
+        client = _OLD_CLIENT
+        known[types + _CLIENT["cs_ctx"]] = offsets[_REQUEST_CTX]
+    for side in (_SERVER, client):
+        found = {name: known.get(types + field, ABSENT) for name, field in side.items()}
         if min(found.values()) >= 0:
             members.update({f"h2.{home}.{name}": offset for name, offset in found.items()})
     for name, field in _OPTIONAL.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,61 @@ def drive(
     assert done.returncode == 0, done.stdout + done.stderr + service.errors
 
 
+class EarlyLoad:
+    """Requests over ``protocol`` that go on while an agent starts, until :meth:`count`: their
+    truth is in headers of other names. Ready when all modes have been used on the connection."""
+
+    def __init__(
+        self,
+        service: Service,
+        protocol: str,
+        modes: Iterable[str],
+        over: Sequence[str],
+        requests: int,
+        concurrency: int,
+    ) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(service.command[0], "-early", "-drive", protocol, "-modes", ",".join(modes)),
+                *("-over", "+".join(over), "-calls", str(len(over)), "-tag", f"{protocol}-"),
+                *("-next", service.address, "-requests", str(requests)),
+                *("-concurrency", str(concurrency)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert said == "early\n", said
+
+    def count(self) -> None:
+        """From now on requests count: as many as were asked for."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def finish(self) -> None:
+        """Until those have been made.
+
+        Raises:
+            AssertionError: not all requests were answered well.
+        """
+        assert self._process.stdout is not None
+        said = self._process.stdout.read()
+        assert self._process.wait(120) == 0, said
+
+    def __enter__(self) -> EarlyLoad:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
 def truth(span: Span, name: str) -> str:
     """A truth header of a span's request, whatever the protocol; "" without."""
     for prefix in _CAPTURED:
@@ -104,6 +159,11 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"right {self.right}\nwrong {self.wrong}\nabsent {self.absent}\n{self.rules}"
+
+
+def counted(spans: list[Span]) -> list[Span]:
+    """Without the calls of :class:`EarlyLoad`, of which the truth cannot be read."""
+    return [span for span in spans if span["kind"] != "CLIENT" or truth(span, "parent")]
 
 
 def judge(spans: list[Span], pid: int) -> Verdict:

@@ -42,10 +42,10 @@ class Process:
         x.stream = stream
         return x
 
-    def write(self) -> Live:
+    def write(self, known: bool = True) -> Live:
         stream = next(self.streams)
         x = self._live(CLIENT, layout.stream_uid(SOCKET, stream), stream)
-        self.parents.stream(x, START)
+        self.parents.stream(x, record(flags=layout.FLAG_GO if known else 0), START)
         return x
 
     def tell(self, stream: int, **members: Any) -> None:
@@ -78,6 +78,15 @@ def test_a_statement_names_the_parent_whichever_comes_first(
         x = process.write()
     assert x.settled
     assert (x.parent, x.rule) == (process.requests[200], rule)
+
+
+def test_nothing_is_needed_of_a_program_for_calls_from_before_it_was_known() -> None:
+    process = Process()
+    for _ in range(100):
+        process.write(known=False)
+    process.parents.flush()
+    assert process.counts["no_parent.go_not_ready"] == 100
+    assert not process.parents.needs.wanted
 
 
 def test_witnesses_that_disagree_are_both_disbelieved() -> None:

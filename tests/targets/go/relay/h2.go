@@ -25,6 +25,6 @@ func init() {
 			}
 			fmt.Fprintln(os.Stderr, server.Serve(l))
 		},
-		call: callHTTP("http", client),
+		call: callHTTP(client),
 	})
 }

@@ -167,7 +167,11 @@ func serveHTTP(handler func(context.Context, string) error) http.Handler {
 	})
 }
 
-func callHTTP(scheme string, client *http.Client) func(context.Context, string, string, string) error {
+func callHTTP(client *http.Client) func(context.Context, string, string, string) error {
+	return callOver("http", client)
+}
+
+func callOver(scheme string, client *http.Client) func(context.Context, string, string, string) error {
 	return func(ctx context.Context, address, id, parent string) error {
 		request, err := http.NewRequestWithContext(ctx, "GET", scheme+"://"+address+"/call", nil)
 		if err != nil {
@@ -194,7 +198,7 @@ func init() {
 		serve: func(l net.Listener, handler func(context.Context, string) error) {
 			fmt.Fprintln(os.Stderr, http.Serve(l, serveHTTP(handler)))
 		},
-		call: callHTTP("http", client),
+		call: callHTTP(client),
 	})
 }
 

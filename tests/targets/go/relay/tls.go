@@ -62,6 +62,6 @@ func init() {
 			}
 			fmt.Fprintln(os.Stderr, server.ServeTLS(l, "", ""))
 		},
-		call: callHTTP("https", client),
+		call: callOver("https", client),
 	})
 }

@@ -25,6 +25,6 @@ func init() {
 			both := h2c.NewHandler(serveHTTP(handler), &http2.Server{MaxConcurrentStreams: 1000})
 			fmt.Fprintln(os.Stderr, http.Serve(l, both))
 		},
-		call: callHTTP("http", client),
+		call: callHTTP(client),
 	})
 }

@@ -1,0 +1,63 @@
+"""Connections of Go's HTTP/2 and gRPC that are older than the agent, in use while it starts:
+who asked is known on both sides of them, without a uprobe for each request."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from tests.e2e import relay
+from tests.e2e.agent import Agent
+
+MODES = ("ctx", "wrapped", "par", "chain", "pool", "poolwrapped")
+BUILDS = {
+    "newest": ("local", relay.NEWEST, ()),
+    "stripped": ("local", relay.NEWEST, ("-ldflags=-s -w", "-buildmode=pie")),
+    # HTTP/2's server has no other witness there: who bore its reader is not in memory.
+    "old": (
+        "go1.15.15",
+        {
+            "google.golang.org/grpc": "v1.40.0",
+            "golang.org/x/net": "v0.0.0-20210525063256-abc453219eb5",
+        },
+        (),
+    ),
+    "middle": (
+        "go1.21.13",
+        {"google.golang.org/grpc": "v1.60.1", "golang.org/x/net": "v0.20.0"},
+        (),
+    ),
+}
+REQUESTS = 60
+
+
+@pytest.mark.parametrize(
+    ("build", "concurrency"),
+    [("newest", 1), ("newest", 16), ("stripped", 4), ("middle", 8), ("old", 8)],
+)
+def test_connections_older_than_the_agent_tell_who_asked(build: str, concurrency: int) -> None:
+    toolchain, requires, flags = BUILDS[build]
+    front, back = relay.pair(relay.build(toolchain, requires, flags))
+    protocols = [part.partition("=")[0] for part in front.address.split(",")]
+    assert {"grpc", "grpcs", "x", "h2s", "http1"} <= set(protocols)
+    with front, back, ExitStack() as stack:
+        loads = [
+            stack.enter_context(
+                relay.EarlyLoad(front, served, MODES, protocols, REQUESTS, concurrency)
+            )
+            for served in protocols
+        ]
+        agent = stack.enter_context(Agent(pids=[front.pid], env=relay.ENV))
+        for load in loads:
+            load.count()
+        for load in loads:
+            load.finish()
+        spans = agent.stop(60)
+    said = relay.judge(relay.counted(spans), front.pid)
+    assert not said.wrong, said
+    calls = REQUESTS * len(protocols) ** 2
+    assert sum(said.right.values()) >= 0.99 * calls, f"{said}\n{agent.ledger}"
+    assert sum(said.right.values()) + sum(said.absent.values()) <= calls
+    assert agent.ledger.get("programs_probed_for_each_request", 0) == 0
+    assert agent.ledger["go_stack_found"] >= 2 * (len(protocols) - 1)
