@@ -193,14 +193,24 @@ class Agent:
             if self.process.poll() is not None:
                 raise AgentError(f"ended with {self.process.returncode}\n{self.errors}")
 
-    def wait_said(self, text: str, seconds: float = 30.0) -> None:
-        """Until it has printed ``text`` on standard error."""
+    def wait_said(
+        self, text: str, seconds: float = 30.0, meanwhile: Callable[[], object] | None = None
+    ) -> None:
+        """Until it has printed ``text`` on standard error; does ``meanwhile`` over and over."""
         deadline = time.monotonic() + seconds
-        with self._changed:
-            while not any(text in line for line in self._errors):
-                self._changed.wait(0.2)
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise AgentError(f"it has not said {text!r}\n{self.errors}")
+
+        def said() -> bool:
+            return any(text in line for line in list(self._errors))
+
+        while not said():
+            if meanwhile is not None:
+                meanwhile()
+            else:
+                with self._changed:
+                    if not said():
+                        self._changed.wait(0.2)
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise AgentError(f"it has not said {text!r}\n{self.errors}")
 
     def stop(self, seconds: float = 30.0, signal_number: int = signal.SIGTERM) -> list[Span]:
         """Ask it to drain and end; returns every span. A bad end is an ``AgentError``."""
