@@ -126,6 +126,50 @@ def test_tls_over_a_unix_socket(tmp_path: Path) -> None:
     assert all(s["attributes"]["http.response.status_code"] == 200 for s in spans)
 
 
+_PYTHON_SERVER = """
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"leaf")
+    def log_message(self, *words): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1])
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+print("listening 127.0.0.1:%d" % server.server_address[1], flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_server_that_is_no_go_program(tmp_path: Path) -> None:
+    pair = tmp_path / "pair.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=here"]
+    subprocess.run([*command, "-keyout", pair, "-out", pair], check=True, capture_output=True)
+    with (
+        Service("back", [sys.executable, "-c", _PYTHON_SERVER, str(pair)]) as back,
+        Service(
+            "front", [build_go(TRUTH), "-tls", "1.3", "-next", f"https://{back.address}"]
+        ) as front,
+        connect(front) as connection,
+        Agent(pids=[front.pid, back.pid], env=TRUTH_ENV) as agent,
+    ):
+        for number in range(10):
+            for mode in ("seq", "ctx", "pool"):
+                ask(connection, f"/call?id={mode}.{number}&mode={mode}&n=2")
+        spans = agent.stop()
+    said = judge(spans, front.pid)
+    assert not said.wrong, said
+    assert sum(said.right.values()) >= 59, (said, agent.errors)
+    assert sum(said.right.values()) + sum(said.absent.values()) == 60
+    # OpenSSL's side is not seen; its ciphertext makes no spans either.
+    assert not [s for s in spans if s["resource"]["process.pid"] == back.pid]
+
+
 @contextmanager
 def connect_proxy() -> Iterator[str]:
     """A proxy that knows CONNECT; yields its URL."""

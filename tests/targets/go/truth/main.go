@@ -136,11 +136,15 @@ func main() {
 	flag.StringVar(&next, "next", "", "base URL that /call calls")
 	version := flag.String("tls", "", "serve HTTPS: 1.2 or 1.3, the newest version to speak")
 	h2 := flag.Bool("h2", false, "HTTP/2 over TLS, served and called")
+	wrap := flag.Bool("wrap", false, "connections within others of the program's own")
 	once := flag.Bool("once", false, "make one call and end")
 	flag.Parse()
 	transport := client.Transport.(*http.Transport)
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 	transport.ForceAttemptHTTP2 = *h2
+	if *wrap {
+		wrapDials(transport)
+	}
 	if *proxy != "" {
 		at, err := url.Parse(*proxy)
 		if err != nil {
@@ -185,6 +189,17 @@ func main() {
 	}
 	fmt.Println("listening", listener.Addr())
 	server := &http.Server{}
+	if *wrap {
+		var config *tls.Config
+		if *version != "" {
+			config, err = secure(*version)
+		}
+		if err == nil {
+			err = server.Serve(wrapListener(listener, config))
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if *version == "" {
 		fmt.Fprintln(os.Stderr, server.Serve(listener))
 		os.Exit(1)
