@@ -52,8 +52,8 @@ INLINE void go_map_start(struct go_map_t *m, struct proc_info_t *pi, u64 map)
 		m->dir_left = words[0] & HMAP_SAME_SIZE ? 1ULL << b : 1ULL << b >> 1;
 }
 
-/* Takes one step: the next group, if one is at hand. */
-INLINE u32 go_map_next(struct go_map_t *m)
+/* Takes one step: the next group, if one is at hand, is at `found`, and is `m->size` bytes. */
+INLINE u32 go_map_at(struct go_map_t *m, u64 *found)
 {
 	u64 at = m->next;
 
@@ -85,6 +85,18 @@ INLINE u32 go_map_next(struct go_map_t *m)
 		m->left -= 1;
 	}
 	m->next = 0;
+	*found = at;
+	return GROUP_READ;
+}
+
+/* The same, and reads it. */
+INLINE u32 go_map_next(struct go_map_t *m)
+{
+	u64 at = 0;
+	u32 step = go_map_at(m, &at);
+
+	if (step != GROUP_READ)
+		return step;
 	if (m->old) {
 		if (read_user(m->words, HMAP_BUCKET, at))
 			return GROUP_SKIP;

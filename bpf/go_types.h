@@ -60,6 +60,25 @@ struct go_loop_t {
 
 #define GO_LOOPS 8 /* by their connections' kind, of which the lowest three bits tell */
 
+/* Where Go's HTTP/2 keeps its connections, for go_headers.c. -1: not known. Of two: net/http's
+ * own, golang.org/x/net's. */
+struct go_headers_t {
+	u64 tcp_type; /* addresses of types: *net.TCPConn, *net.UnixConn, *tls.Conn */
+	u64 unix_type;
+	u64 tls_type;
+	s32 sc_conn[2]; /* serverConn */
+	s32 cc_conn[2]; /* ClientConn */
+	s32 grpc_server_conn;
+	s32 grpc_client_conn;
+	s32 loopy_framer; /* loopyWriter */
+	s32 framer_writer;
+	s32 writer_conn; /* bufWriter */
+	u8 on;
+	u8 told;         /* blocks that are read: bits by role */
+	u8 grpc_context; /* http2Server.operateHeaders is given a context */
+	u8 pad;
+};
+
 struct go_key {
 	u64 goid;
 	u64 tgid;

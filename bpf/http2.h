@@ -22,6 +22,7 @@
 /* In the third 16 bits of ref_ts. */
 #define HTTP2_LOST 1   /* frames may have passed before this record that were not seen */
 #define HTTP2_BEGINS 2 /* the client's preface is in it, or in a segment before it */
+#define HTTP2_TOLD 4   /* header blocks that end in it are told by the program itself, too */
 
 INLINE struct http2_walk_t *http2_walk(void)
 {
@@ -293,7 +294,7 @@ INLINE bool http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_
 	r->role = st->role;
 	r->data_len = out;
 	r->segments = 1;
-	r->ref_ts = (u64)half->serial << 32 | (u64)half->untold << 16 | w->mid;
+	r->ref_ts = (u64)half->serial << 32 | (u64)(half->untold | w->told) << 16 | w->mid;
 	r->size = (sizeof(*r) + out + 7) & ~7;
 	__builtin_memcpy(to, r, sizeof(*r));
 	half->serial += 1;
@@ -306,6 +307,32 @@ INLINE bool http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_
 	return true;
 }
 
+/* Whether uprobes tell of the header blocks that a Go program reads from this socket. */
+INLINE u8 http2_told(struct op_t *op, struct socket_state_t *st)
+{
+	u32 tgid = op->rec.tgid;
+	struct proc_info_t *pi;
+
+	if (!op->go || op->rec.direction != INGRESS)
+		return 0;
+	pi = proc_info_map.lookup(&tgid);
+	if (!pi || !pi->headers.on)
+		return 0;
+	u8 told = pi->headers.told & (st->role ? 1 << (st->role & 3) : 0xff);
+	return told ? HTTP2_TOLD : 0;
+}
+
+/* When those uprobes fire, the segment has been read: they find its place here. */
+INLINE void http2_note_place(struct op_t *op, struct http2_walk_t *w)
+{
+	u32 begin = op->rec.tcp_seq;
+	struct http2_seq_key key = {
+		.tgid = op->rec.tgid, .fd = op->rec.fd, .end = begin + (u32)op->count};
+
+	if (w->told)
+		http2_tcp_seq_map.update(&key, &begin);
+}
+
 /* Goes through a segment, frame by frame, as far as one program can. `to` has room for a
  * record with 2 * CAPTURE_MAX bytes of payload. */
 INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
@@ -315,6 +342,7 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 
 	if (w->round == 0) {
 		__builtin_memcpy(w->head, half->head, 16);
+		w->told = http2_told(op, st);
 		if (w->preface)
 			http2_opens(w, half, w->preface);
 		if (!op->buf) {
@@ -387,6 +415,7 @@ INLINE void http2_leave(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 		half->untold |= HTTP2_LOST;
 	}
 	__builtin_memcpy(half->head, w->head, 16);
+	http2_note_place(op, w);
 }
 
 /* Program 9. */

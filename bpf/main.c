@@ -9,3 +9,4 @@
 #include "go_handlers.c"
 #include "go_identity.c"
 #include "tls.c"
+#include "go_headers.c"

@@ -96,7 +96,22 @@ BPF_TABLE("lru_hash", struct tls_socket_key, struct tls_socket_t, tls_socket_map
 BPF_TABLE("lru_hash", struct go_key, struct tls_reader_t, tls_reader_map, 4096);
 BPF_TABLE("lru_hash", u64, struct tls_caller_t, tls_caller_map, 16384);
 
-enum kp_prog { KP_DATA = 0, KP_GO = 1, KP_OUTPUT = 2, KP_GO_STACK = 3, KP_HTTP2 = 4 };
+#define HEADER_BLOCKS 512
+BPF_TABLE("lru_hash", struct http2_seq_key, u32, http2_tcp_seq_map, 4096);
+/* Header blocks that clients are putting together; and one without anything in it. */
+BPF_HASH(header_block_map, struct go_context_key, struct header_block_t, HEADER_BLOCKS);
+BPF_ARRAY(header_empty, struct header_block_t, 1);
+
+enum kp_prog {
+	KP_DATA = 0,
+	KP_GO = 1,
+	KP_OUTPUT = 2,
+	KP_GO_STACK = 3,
+	KP_HTTP2 = 4,
+	KP_HEADERS = 5,
+	KP_HEADER_MAP = 6,
+	KP_HEADER_REST = 7
+};
 
 enum prog {
 	PROG_DATA = 0,

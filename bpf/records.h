@@ -35,8 +35,9 @@ enum record_type {
 	RECORD_ERROR = 8, /* a socket call failed for good; `length` holds the errno */
 	RECORD_STREAM = 9, /* who asked for client stream `length` of socket_id's connection */
 	RECORD_LINEAGE = 10, /* goroutines through which caller_goid inherits `uid`; see go_lineage.h */
-	RECORD_WAKE = 11 /* the response to request `uid` has led to this thread's being woken in
+	RECORD_WAKE = 11, /* the response to request `uid` has led to this thread's being woken in
 			  * its segment `goid`; see pools.h */
+	RECORD_HEADERS = 12 /* a header block of stream `length`, decoded; see go_headers.h */
 };
 
 enum direction { INGRESS = 0, EGRESS = 1 };
@@ -91,6 +92,15 @@ enum tls_call {
 #define TLS_PLACE (1ULL << 63)
 #define TLS_PLACE_END_SHIFT 31
 #define TLS_PLACE_SPAN_SHIFT 16
+
+/* `ref_ts` of RECORD_HEADERS. */
+enum headers_told {
+	HEADERS_PLACED = 1, /* the read that brought the block's end began at tcp_seq */
+	HEADERS_CUT = 2,    /* there was more than there is room for, or that could be read */
+	HEADERS_OF_MAP = 4  /* a response's head as a Go program keeps it: its status in context_uid, its
+			     * fields in no order, and three without names at the end: date, content-type,
+			     * content-length */
+};
 
 /* Without FLAG_GO: caller_goid is the CPython context that the thread runs in, with this flag
  * that of an asyncio task, whose number's low 16 bits are on top; of a request, caller_site and context_uid are those of the task that
@@ -147,6 +157,8 @@ enum stat {
 	STAT_TLS_UNPLACED = 33,     /* TLS calls that moved bytes of no socket that is known */
 	STAT_TLS_CROWDED = 34,      /* TLS reads that found no room to be recorded in */
 	STAT_HTTP2_UNSEEN = 35,     /* segments of HTTP/2 that no program was left for */
+	STAT_HEADERS_UNPLACED = 36, /* header blocks told of connections whose socket is not known */
+	STAT_HEADERS_CROWDED = 37,  /* header blocks that found no room to be told in */
 	STAT_COUNT = 64
 };
 

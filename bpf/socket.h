@@ -152,16 +152,15 @@ INLINE bool socket_refused(struct trace_conf_t *conf, struct socket_state_t *st,
 	return !port_allowed(st->local_port) && !port_allowed(st->peer_port);
 }
 
-INLINE struct socket_state_t *socket_create(struct member_fields_offset *o, u64 sk, u32 tgid,
-					    u64 now)
+/* `st` is memory to make it in, which is too large for the stack; `id` the number it gets. */
+INLINE struct socket_state_t *socket_make(struct member_fields_offset *o,
+					  struct socket_state_t *st, u64 sk, u32 tgid, u64 now,
+					  u64 id)
 {
 	struct trace_conf_t *conf = config();
-	int zero = 0;
-	/* Too large for the stack. Only tracepoint programs make sockets known. */
-	struct socket_state_t *st = socket_buf.lookup(&zero);
 	struct self_conn_t mine = {};
 
-	if (!conf || !st)
+	if (!conf)
 		return 0;
 	__builtin_memset(st, 0, sizeof(*st));
 	st->family = sock_family(o, sk);
@@ -169,7 +168,7 @@ INLINE struct socket_state_t *socket_create(struct member_fields_offset *o, u64 
 		return 0;
 	st->direction = 0xff;
 	st->ts = now;
-	st->socket_id = conf->socket_id++;
+	st->socket_id = id;
 	u8 state;
 	sock_identity(o, sk, st->family, &st->identity_a, &st->identity_b, &state);
 	sock_addresses(o, sk, st);
@@ -191,6 +190,17 @@ INLINE struct socket_state_t *socket_create(struct member_fields_offset *o, u64 
 	}
 	count(STAT_SOCKETS_OPENED);
 	return socket_state_map.lookup(&sk);
+}
+
+/* For tracepoint programs. */
+INLINE struct socket_state_t *socket_create(struct member_fields_offset *o, u64 sk, u32 tgid,
+					    u64 now)
+{
+	struct trace_conf_t *conf = config();
+	int zero = 0;
+	struct socket_state_t *st = socket_buf.lookup(&zero);
+
+	return conf && st ? socket_make(o, st, sk, tgid, now, conf->socket_id++) : 0;
 }
 
 INLINE void carry_release(struct socket_state_t *st)

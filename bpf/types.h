@@ -169,7 +169,8 @@ struct http2_walk_t {
 	u8 block; /* a header block comes next: 1, or 2 behind a priority */
 	u8 preface; /* bytes of the client's preface still to pass */
 	u8 opened; /* the preface was seen in this round */
-	u8 pad[5];
+	u8 told; /* HTTP2_TOLD, or 0 */
+	u8 pad[4];
 	u8 head[32];
 	struct http2_conn_t fresh;
 };
@@ -310,6 +311,7 @@ struct proc_info_t {
 	u8 runtime_pad[5];
 	/* Connections of many streams that no probe saw begin (go_older.h). */
 	struct go_loop_t loops[GO_LOOPS];
+	struct go_headers_t headers; /* see go_headers.c */
 };
 
 /* A process whose threads are followed. Waits between these addresses say nothing: there is
@@ -566,6 +568,50 @@ struct __http2_burst {
 	char payload[2 * CAPTURE_MAX];
 };
 
+/* Where a read ended: of a process, on a descriptor. */
+struct http2_seq_key {
+	u32 tgid;
+	s32 fd;
+	u32 end;
+	u32 pad;
+};
+
+/* Of a header block's record: bytes of payload so far. */
+struct header_out_t {
+	u32 out;
+	u32 cut; /* there was more */
+};
+
+#define HEADER_WORDS 64 /* a power of two, with room for a group of a map[string][]string */
+
+/* A header block while it is gone through. */
+struct header_walk_t {
+	struct header_out_t to;
+	u64 at; /* of the next hpack.HeaderField */
+	u64 left;
+	u64 keys; /* a string for each name that is meant, the others are left out */
+	u64 keys_left;
+	u64 name; /* of a map's field, whose values come next */
+	u64 name_len;
+	u64 values;
+	u64 values_left;
+	u64 slots; /* left of the group in `words` */
+	u64 status;
+	u64 extra[6]; /* date, content-type, content-length: places and lengths */
+	u64 rounds;
+	struct go_map_t map;
+	u64 words[HEADER_WORDS];
+};
+
+/* The block that a client's goroutine is putting together, field by field. */
+struct header_block_t {
+	struct header_out_t to;
+	u64 name; /* of the last field, by which one that is told twice is known */
+	u64 value;
+	u64 value_len;
+	char data[2 * CAPTURE_MAX];
+};
+
 /* What a uprobe program needs for one operation. It can be preempted by others on its CPU,
  * so it takes one of several for itself. */
 struct __http2_stack {
@@ -578,6 +624,9 @@ struct __http2_stack {
 	struct go_birth_t births;
 	struct go_stack_t stack;
 	struct http2_walk_t walk;
+	struct header_walk_t headers;
+	struct socket_state_t fresh;
+	u64 sockets; /* made known so far */
 	struct __http2_burst burst;
 };
 

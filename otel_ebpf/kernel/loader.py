@@ -78,6 +78,8 @@ STATS = (
     "tls_unplaced",
     "tls_crowded",
     "http2_unseen",
+    "headers_unplaced",
+    "headers_crowded",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 

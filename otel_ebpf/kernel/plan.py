@@ -76,6 +76,7 @@ TAIL_PROGRAMS = (
 _GO = "what Go's memory tells of who asked"
 _GO_STREAMS = "who asked for streams of Go's HTTP/2 and gRPC"
 _TLS = "Go's TLS"
+_HEADERS = "header blocks of HTTP/2 told by Go programs"
 SPARED_PROGRAMS = {
     "prog_go": _GO,
     "prog_go_stack": "Go connections that are older than the agent",
@@ -88,12 +89,22 @@ SPARED_PROGRAMS = {
     ),
     **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
     "prog_pool": "for whom threads of pools work",
+    **dict.fromkeys(("kp_headers", "kp_header_map", "kp_header_rest"), _HEADERS),
     "prog_python": "whose task of CPython's asyncio asked",
 }
 """Programs that an older kernel's verifier may refuse, and what is not seen without them.
 Everything else goes on: a jump to a program that is not there leads nowhere."""
 
-UPROBE_TAIL_PROGRAMS: tuple[str, ...] = ("kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2")
+UPROBE_TAIL_PROGRAMS: tuple[str, ...] = (
+    "kp_data",
+    "kp_go",
+    "kp_output",
+    "kp_go_stack",
+    "kp_http2",
+    "kp_headers",
+    "kp_header_map",
+    "kp_header_rest",
+)
 """Programs of ``__progs_jmp_kp_map``, by index; those that uprobes' programs go on with."""
 
 
