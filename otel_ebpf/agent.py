@@ -69,6 +69,7 @@ class AgentConfig:
         record: capture file to write instead of exporting, or "".
         command: program to start and to trace alone, or empty.
         go_identity: how goroutines are told apart, one of ``go_identity.WAYS``.
+        go_http2: where HTTP/2 headers of Go programs come from, one of ``go_headers.WAYS``.
     """
 
     kernel: KernelConfig
@@ -79,6 +80,7 @@ class AgentConfig:
     record: str = ""
     command: list[str] = field(default_factory=list)
     go_identity: str = "auto"
+    go_http2: str = "passive"
 
 
 class Agent:
@@ -114,7 +116,7 @@ class Agent:
         self._processes = ProcessTable(env)
         self._processes.on_new = self._described
         self._capture: CaptureWriter | None = None
-        self._targets = Targets(config.globs, config.go_identity)
+        self._targets = Targets(config.globs, config.go_identity, config.go_http2)
         self._pipeline = Pipeline(
             Ids(),
             builder,

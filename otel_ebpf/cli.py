@@ -22,6 +22,7 @@ from otel_ebpf.selection import (
     OUTPUTS,
     chosen_capture,
     chosen_globs,
+    chosen_go_http2,
     chosen_identity,
     chosen_log_level,
     chosen_output,
@@ -79,6 +80,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         help="how goroutines are told apart: auto (default), tls, uprobe or both",
     )
     choose.add_argument(
+        "--go-http2",
+        default=None,
+        metavar="WAY",
+        help="HTTP/2 headers of Go programs: passive (default, from the bytes) or uprobe",
+    )
+    choose.add_argument(
         "--capture-bytes",
         type=int,
         default=None,
@@ -111,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--pid", default=None, metavar="N", help="what is known of a process, and its cost"
     )
+    doctor.add_argument(
+        "--go-http2", default=None, metavar="WAY", help="with --pid: as `run` would have it"
+    )
     status = commands.add_parser("status", help="what a running agent sees, and how surely")
     status.add_argument("--json", action="store_true", help="for programs")
     _add_config(status)
@@ -130,6 +140,7 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     pids = chosen_pids(arguments.pid, env)
     globs = chosen_globs(arguments.exe, env)
     ports = chosen_ports(arguments.port, env)
+    go_http2 = chosen_go_http2(arguments.go_http2, env)
     for pid in pids:
         if not os.path.isdir(f"/proc/{pid}"):
             raise UsageError(
@@ -142,6 +153,7 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         filter_processes=bool(pids or globs or program),
         ports=ports,
         protocols=chosen_protocols(arguments.protocol, env),
+        header_blocks=go_http2 == "uprobe",
     )
     if os.geteuid() != 0:
         from otel_ebpf.kernel.features import blocking, survey
@@ -162,6 +174,7 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             record=arguments.file if arguments.command == "record" else "",
             command=program,
             go_identity=chosen_identity(arguments.go_identity, env),
+            go_http2=go_http2,
         )
         return Agent(config, env, sys.stdout, sys.stderr).run()
 
@@ -219,6 +232,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
             sys.stdout,
             as_json=arguments.json,
             identity=chosen_identity(None, os.environ),
+            go_http2=chosen_go_http2(arguments.go_http2, os.environ),
         )
     from otel_ebpf.doctor import run_doctor
 
@@ -236,6 +250,7 @@ def _config(arguments: argparse.Namespace, settings: Effective) -> int:
         "--port": ",".join(arguments.port) if chosen_ports(arguments.port, env) else "",
         "--protocol": ",".join(arguments.protocol),
         "--go-identity": chosen_identity(arguments.go_identity, env),
+        "--go-http2": chosen_go_http2(arguments.go_http2, env),
         "--output": chosen_output(arguments.output, env),
         "--capture-bytes": str(chosen_capture(arguments.capture_bytes, env, CAPTURE_DEFAULT)),
     }

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_fields import MODULES, STD, home_of
+from otel_ebpf.discovery.go_headers import PASSIVE, header_plan
 from otel_ebpf.discovery.go_identity import BOTH, TLS, UPROBE, chosen_way
 from otel_ebpf.discovery.processes import ProcessImage, classify
 from otel_ebpf.errors import UsageError
@@ -56,10 +57,10 @@ class Notes:
         return True
 
 
-def plan(image: ProcessImage, identity: str = "auto") -> Notes:
+def plan(image: ProcessImage, identity: str = "auto", go_http2: str = PASSIVE) -> Notes:
     """What the agent would do for this process."""
     notes = Notes()
-    targets = Targets([], identity)
+    targets = Targets([], identity, go_http2)
     targets.start(notes, [image])
     targets.stop()
     return notes
@@ -85,7 +86,18 @@ def _offsets(go: GoBinary) -> dict[str, dict[str, Any]]:
     return found
 
 
-def report(image: ProcessImage, identity: str = "auto") -> dict[str, Any]:
+def _headers(go: GoBinary, go_http2: str) -> dict[str, Any]:
+    """Functions that have header blocks in hand: those with a probe if it is asked for, and why
+    the others have none."""
+    found = header_plan(go)
+    return {
+        "from": go_http2,
+        "functions": [name for name, _ in found.probes],
+        "missing": dict(found.missing),
+    }
+
+
+def report(image: ProcessImage, identity: str = "auto", go_http2: str = PASSIVE) -> dict[str, Any]:
     """All of it, for JSON: ``pid``, ``exe``, ``language``, ``runtime``, and for Go ``go``.
 
     ``go["requests"]`` has for each kind of request in the program its uprobe hits, or None
@@ -102,7 +114,7 @@ def report(image: ProcessImage, identity: str = "auto") -> dict[str, Any]:
     go = image.go
     if go is None:
         return facts
-    notes = plan(image, identity)
+    notes = plan(image, identity, go_http2)
     attached = {program for _, program in notes.places}
     facts["go"] = {
         "version": go.version_text,
@@ -114,6 +126,7 @@ def report(image: ProcessImage, identity: str = "auto") -> dict[str, Any]:
         "g_offset": go.g_tls_offset,
         "goroutines": _WAYS[chosen_way(go, identity)],
         "offsets": _offsets(go),
+        "http2_headers": _headers(go, go_http2),
         "probes": [
             {"function": _symbol(go, at), "offset": at, "program": program}
             for at, program in sorted(
@@ -157,6 +170,15 @@ def _go_lines(go: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append((f"offsets of {'Go' if home == STD else home}", text))
     if STD not in go["offsets"]:
         lines.append(("offsets of Go", "none: this version is not known"))
+    headers = go["http2_headers"]
+    if headers["functions"] or headers["missing"]:
+        told, passive = len(headers["functions"]), headers["from"] == PASSIVE
+        lines.append(
+            ("HTTP/2 headers", "from the socket's bytes, no uprobe" if passive else
+             f"told by {told} functions with a uprobe each, for each request")
+        )  # fmt: skip
+    if headers["from"] != PASSIVE:
+        lines += [("no uprobe", f"{name}: {why}") for name, why in headers["missing"].items()]
     functions: dict[str, int] = {}
     for probe in go["probes"]:
         functions[probe["function"]] = functions.get(probe["function"], 0) + 1
@@ -186,7 +208,12 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 def run_process_doctor(
-    pid: int, stream: TextIO, *, as_json: bool = False, identity: str = "auto"
+    pid: int,
+    stream: TextIO,
+    *,
+    as_json: bool = False,
+    identity: str = "auto",
+    go_http2: str = PASSIVE,
 ) -> int:
     """Write what is known of a process to ``stream``; 0. UsageError when there is none."""
     image = classify(pid)
@@ -194,7 +221,7 @@ def run_process_doctor(
         raise UsageError(
             f"there is no process {pid}", where="--pid", mend="see `ps -e` for those that run"
         )
-    facts = report(image, identity)
+    facts = report(image, identity, go_http2)
     stream.write(
         json.dumps(facts, indent=2, ensure_ascii=False) + "\n" if as_json else _text(facts)
     )

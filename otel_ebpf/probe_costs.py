@@ -53,6 +53,48 @@ EVENTS = (
         "a request of net/http, HTTP/1 client", ("go_persist_conn_round_trip",), "1, where needed"
     ),
     Event("a call of a database", ("go_work_begins", "go_work_ends"), "each, where needed"),
+    Event(
+        "a request read by net/http's HTTP/2 server", ("go_h2_process_headers",), "1, on request"
+    ),
+    Event(
+        "a response written by net/http's HTTP/2 server", ("go_h2_server_write",), "1, on request"
+    ),
+    Event(
+        "a request written by net/http's HTTP/2 client",
+        ("go_h2_client_write",),
+        "1, on request, and 1 for each field",
+    ),
+    Event(
+        "a response read by net/http's HTTP/2 client", ("go_h2_handle_response",), "1, on request"
+    ),
+    Event(
+        "a request read by golang.org/x/net's HTTP/2 server",
+        ("go_x_process_headers",),
+        "1, on request",
+    ),
+    Event(
+        "a response written by golang.org/x/net's HTTP/2 server",
+        ("go_x_server_write",),
+        "1, on request",
+    ),
+    Event(
+        "a request written by golang.org/x/net's HTTP/2 client",
+        ("go_x_client_write",),
+        "1, on request, and 1 for each field",
+    ),
+    Event(
+        "a response read by golang.org/x/net's HTTP/2 client",
+        ("go_x_handle_response",),
+        "1, on request",
+    ),
+    Event(
+        "a field of a request written by an HTTP/2 client",
+        ("go_client_field",),
+        "each, on request",
+    ),
+    Event("a header block written by grpc-go", ("go_grpc_write_header",), "1 or 2, on request"),
+    Event("a header block read by grpc-go's server", ("go_grpc_server_headers",), "1, on request"),
+    Event("a header block read by grpc-go's client", ("go_grpc_client_headers",), "2, on request"),
     Event("a goroutine scheduled or parked", ("go_casgstatus",), "several"),
     Event("a goroutine started", ("go_newproc1", "go_newproc1_return"), "each go statement"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from otel_ebpf.discovery import go_headers
 from otel_ebpf.discovery.go_identity import WAYS
 from otel_ebpf.errors import UsageError
 from otel_ebpf.protocols.registry import by_name
@@ -20,6 +21,7 @@ _GRPC = 41
 """DeepFlow's number of what rides on HTTP/2."""
 OUTPUTS = ("auto", "console", "json", "otlp")
 LOG_LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
+_GO_HTTP2 = "OTEL_EBPF_GO_HTTP2"
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -133,3 +135,14 @@ def chosen_log_level(env: Mapping[str, str]) -> int:
             mend=f"use one of {', '.join(LOG_LEVELS)}",
         )
     return level
+def chosen_go_http2(flag: str | None, env: Mapping[str, str]) -> str:
+    """--go-http2, else OTEL_EBPF_GO_HTTP2, else ``passive``. Raises UsageError."""
+    where = "--go-http2" if flag is not None else _GO_HTTP2
+    way = (flag if flag is not None else env.get(_GO_HTTP2, "")).strip() or go_headers.PASSIVE
+    if way not in go_headers.WAYS:
+        raise UsageError(
+            f"{way!r} is no way to learn HTTP/2 headers of Go programs",
+            where=where,
+            mend=f"use one of {', '.join(go_headers.WAYS)}",
+        )
+    return way

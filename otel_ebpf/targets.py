@@ -26,6 +26,7 @@ from otel_ebpf.discovery.go_callers import (
     stream_members,
     stream_probes,
 )
+from otel_ebpf.discovery.go_headers import PASSIVE, HeaderPlan, header_plan
 from otel_ebpf.discovery.go_identity import (
     BOTH,
     TLS,
@@ -176,15 +177,21 @@ class Targets:
         kernel: set once it is loaded; looking at programs goes on before that.
         globs: ``--exe`` patterns; a program whose path or name matches is chosen.
         identity: how goroutines are told apart, one of ``go_identity.WAYS``.
+        go_http2: where HTTP/2 headers come from, one of ``go_headers.WAYS``.
         told: called from this thread with each Go process that is ready.
     """
 
     def __init__(
-        self, globs: Sequence[str], identity: str = "auto", proc: ProcFs | None = None
+        self,
+        globs: Sequence[str],
+        identity: str = "auto",
+        go_http2: str = PASSIVE,
+        proc: ProcFs | None = None,
     ) -> None:
         self._globs = tuple(globs)
         self._proc = proc or ProcFs()
         self._identity = identity
+        self._go_http2 = go_http2
         self._work: queue.SimpleQueue[tuple[Callable[[int], None], int] | None] = (
             queue.SimpleQueue()
         )
@@ -192,6 +199,7 @@ class Targets:
         self._births: set[Key] = set()
         """Programs whose goroutines' births are followed because somebody asked."""
         self._tls: LRUCache[Key, TlsPlan | None] = LRUCache(MAX_IMAGES)
+        self._headers: LRUCache[GoBinary, HeaderPlan] = LRUCache(MAX_IMAGES)
         self._needs: set[tuple[Key, str]] = set()
         """Programs with probes that fire once a request, and what for."""
         self._proofs: LRUCache[Key, GoBinary] = LRUCache(MAX_IMAGES)
@@ -206,6 +214,7 @@ class Targets:
         self.go_without_identity = 0
         self.go_unproved = 0
         self.unreadable = 0
+        self.headers_missing = 0
         self._thread = threading.Thread(target=self._run, name="otel-ebpf-targets", daemon=True)
 
     def prepare(self) -> list[ProcessImage]:
@@ -273,6 +282,7 @@ class Targets:
             "uprobes": self._uprobes.count if self._uprobes else 0,
             "uprobes_refused": self._uprobes.refused if self._uprobes else 0,
             "programs_with_births_followed": len(self._births),
+            "go_header_functions_not_probed": self.headers_missing,
             "programs_probed_for_each_request": len({program for program, _ in self._needs}),
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
             "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
@@ -444,6 +454,9 @@ class Targets:
             self._needs.add((go.identity, "callers"))
         members["round_trip"] = int((go.identity, "callers") in self._needs)
         members["tls_kept"] = int(plan is not None and plan.kept)
+        headers = self._header_plan(image, go) if members["g_goid"] >= 0 else None
+        if headers is not None:
+            members.update(headers.for_process(bias or 0) if bias is not None or not go.pie else {})
         kernel.set_process(image.pid, members)
         if image.pid not in self._images:
             self.go_processes += 1
@@ -457,6 +470,8 @@ class Targets:
             places = [(go.symbols[n], program) for n, program in probes if n in go.symbols]
             if plan is not None:
                 places += plan.places
+            if headers is not None:
+                places += [(go.symbols[name], program) for name, program in headers.probes]
             self._attach(image, go, places, way, births)
             for what in NEEDS:
                 if (go.identity, what) in self._needs:
@@ -470,6 +485,18 @@ class Targets:
             if descriptor is not None:
                 places = probe_places(descriptor, go, needed_probes(go, members, what))
                 self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", places)
+
+    def _header_plan(self, image: ProcessImage, go: GoBinary) -> HeaderPlan | None:
+        """How its HTTP/2 headers are told by uprobes, if they are to be."""
+        if self._go_http2 == PASSIVE:
+            return None
+        plan = self._headers.get(go)
+        if plan is None:
+            plan = self._headers[go] = header_plan(go)
+            self.headers_missing += len(plan.missing)
+            for name, why in plan.missing.items():
+                _log.warning("%s: no probe on %s: %s", image.exe, name, why)
+        return plan
 
     def _tls_plan(self, image: ProcessImage, go: GoBinary) -> TlsPlan | None:
         """How the program's TLS is seen, looked for once a file."""

@@ -35,6 +35,7 @@ class Go(Section):
         str | None,
         _says("OTEL_EBPF_GO_IDENTITY", "auto", "--go-identity"),
     ] = None
+    http2: Annotated[str | None, _says("OTEL_EBPF_GO_HTTP2", "passive", "--go-http2")] = None
 
 
 class Capture(Section):

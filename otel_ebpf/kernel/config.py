@@ -101,6 +101,7 @@ class KernelConfig:
             where they can be read.
         task_reads: how the running task is read: ``direct`` (typed pointers), ``calls``
             (bpf_probe_read_kernel), or ``auto``: direct where the kernel takes it.
+        header_blocks: uprobes tell of header blocks, which takes memory.
     """
 
     capture: int = CAPTURE_DEFAULT
@@ -112,6 +113,7 @@ class KernelConfig:
     max_traces: int = 65536
     receives: str = "auto"
     task_reads: str = "auto"
+    header_blocks: bool = False
 
     def __post_init__(self) -> None:
         if not 64 <= self.capture <= CAPTURE_LIMIT:

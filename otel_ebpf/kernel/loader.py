@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ _log = logging.getLogger(__name__)
 _UID_SHIFT = 48
 _TYPES = {TRACEPOINT: sysbpf.TRACEPOINT, RAW_TRACEPOINT: sysbpf.RAW_TRACEPOINT}
 _UPROBE_JUMPS = "__progs_jmp_kp_map"
+_HEADER_BLOCKS = "header_block_map"
 WAKE_AT = 32
 """Bursts of one CPU that wake the reader before its time."""
 
@@ -135,6 +137,8 @@ class Kernel:
         with contextlib.suppress(OSError):
             tries.raise_memlock()  # kernels before 5.11 count maps against it
         for definition in definitions:
+            if definition.name == _HEADER_BLOCKS and not self.config.header_blocks:
+                definition = replace(definition, entries=1)
             try:
                 table = create(definition)
             except OSError as error:
