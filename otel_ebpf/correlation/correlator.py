@@ -6,6 +6,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
+from cachetools import LRUCache
+
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.connection import Connection
 from otel_ebpf.correlation.conversation import ERRNO, Conversation
@@ -26,6 +28,8 @@ Connections are looked at that often, so it may take twice as long."""
 AT_ONCE = 32
 """Exchanges that are settled together when time passes."""
 MAX_CONNECTIONS = 131_072
+MAX_EARLY, MAX_EARLY_CONNECTIONS = 32, 1024
+"""Header blocks told before their connection, and connections that have such."""
 
 
 class Correlator:
@@ -54,6 +58,8 @@ class Correlator:
         """One side's view of a request, until the other side's comes."""
         self._settling: deque[tuple[int, Live]] = deque()
         self._watched: deque[tuple[int, Conversation]] = deque()
+        self._held: deque[tuple[int, StreamConnection]] = deque()
+        self._early_headers: LRUCache[int, list[Record]] = LRUCache(MAX_EARLY_CONNECTIONS)
 
     def feed(self, records: Iterable[Record]) -> list[Exchange]:
         """Takes records in the order of time; returns what is finished and decided."""
@@ -94,6 +100,9 @@ class Correlator:
             if taken % AT_ONCE == 0:
                 self.assembly.tick(now)
                 yield self.left()
+        held = self._held
+        while held and held[0][0] <= now:
+            held.popleft()[1].due(now, self)
         watched = self._watched
         while watched and watched[0][0] <= now:
             self._look_at(watched.popleft()[1])
@@ -106,6 +115,8 @@ class Correlator:
 
         Exchanges still in flight are not finished and are only counted.
         """
+        while self._held:
+            self._held.popleft()[1].release(self)
         for _, x in self._settling:
             self._give_up_waiting(x)
         self._settling.clear()
@@ -202,6 +213,10 @@ class Correlator:
         connection.watched = True
         self._watched.append((self.now + QUIET, connection))
 
+    def hold(self, connection: StreamConnection, until: int) -> None:
+        """It waits for something, until then at most."""
+        self._held.append((until, connection))
+
     # -- inside ----------------------------------------------------------------------
 
     def left(self) -> list[Exchange]:
@@ -245,6 +260,9 @@ class Correlator:
             connection.opener = before.opener
             connection.upgraded = before.parser is not None
         connection.speak(descriptor)
+        if isinstance(connection, StreamConnection):
+            for early in self._early_headers.pop(record.socket_id, ()):
+                connection.told(early, self)
         if before.parser is not None and before is not connection:
             if isinstance(connection, StreamConnection):
                 asked = before.upgrading()
@@ -298,6 +316,8 @@ class Correlator:
             self.parents.anchors.woke(record.tgid, record.uid, record.goid)
         elif kind == layout.STREAM:
             self.parents.evidence.told(record)
+        elif kind == layout.HEADERS:
+            self._headers(record)
         elif kind == layout.CORRECTION:
             self._missing(record)
         elif kind == layout.FORK:
@@ -307,6 +327,16 @@ class Correlator:
                 self._close(socket_id, record.ts, None)
             self._of_process.pop(record.tgid, None)
             self.parents.process_ended(record.tgid)
+
+    def _headers(self, record: Record) -> None:
+        """A program tells of a header block, perhaps before its connection's first bytes."""
+        connection = self.connections.get(record.socket_id)
+        if isinstance(connection, StreamConnection):
+            connection.told(record, self)
+            return
+        early = self._early_headers.setdefault(record.socket_id, [])
+        if len(early) < MAX_EARLY:
+            early.append(record)
 
     def _missing(self, record: Record) -> None:
         """A send moved less than was told, and that was parsed already."""

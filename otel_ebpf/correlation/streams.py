@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from otel_ebpf.correlation.conversation import Conversation
@@ -10,6 +11,7 @@ from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import EGRESS, FRAMES, INGRESS, ROLE_CLIENT, stream_uid
 from otel_ebpf.protocols import base
 from otel_ebpf.protocols.base import Message, StreamParser
+from otel_ebpf.protocols.http2_told import read_block
 
 if TYPE_CHECKING:
     from otel_ebpf.correlation.correlator import Correlator
@@ -18,7 +20,13 @@ MAX_EARLY = 64
 """Responses kept for a moment whose request has not been told of (a send that blocked is told
 of when it is over); above it the oldest has none."""
 
-_LOST, _BEGINS = 1, 2
+HOLD = 500_000_000
+"""Nanoseconds for which frames wait for what the program itself tells of their header blocks."""
+MAX_HELD = 1024
+FRUITLESS = 3
+"""Waits in vain after which a connection waits no more, for heads and for trailers apart."""
+
+_LOST, _BEGINS, _TOLD = 1, 2, 4
 """In the third 16 bits of ``ref_ts``; see bpf/http2.h."""
 
 
@@ -27,9 +35,18 @@ class StreamConnection(Conversation):
 
     Attributes:
         streams: open exchanges by stream number.
+        _held: segments that wait, in order; whatever comes behind one waits too.
     """
 
-    __slots__ = ("_early", "_next_seq", "_serials", "_stream_parser", "streams")
+    __slots__ = (
+        "_early",
+        "_fruitless",
+        "_held",
+        "_next_seq",
+        "_serials",
+        "_stream_parser",
+        "streams",
+    )
 
     _stream_parser: StreamParser
 
@@ -39,6 +56,8 @@ class StreamConnection(Conversation):
         self._early: dict[int, tuple[Message, Record]] = {}
         self._serials = [0, 0]
         self._next_seq = [-1, -1]
+        self._held: deque[Record] = deque()
+        self._fruitless = [0, 0]
 
     @property
     def in_flight(self) -> int:
@@ -51,6 +70,67 @@ class StreamConnection(Conversation):
         if self.ended:
             owner.counts["segments_after_end"] += 1
             return
+        if self._held:
+            self._held.append(record)
+            if len(self._held) > MAX_HELD:
+                self.release(owner)
+        elif self._waits(record):
+            self._held.append(record)
+            owner.hold(self, record.ts + HOLD)
+        else:
+            self._segment(record, owner)
+
+    def _untold(self, record: Record) -> list[bool]:
+        """See ``StreamParser.untold``; nothing where the program tells nothing."""
+        if not record.ref_ts >> 16 & _TOLD or record.begins != FRAMES:
+            return []
+        return self._speaker().untold(
+            record.direction, record.data, record.ref_ts & 0xFFFF, record.tcp_seq
+        )
+
+    def _waits(self, record: Record) -> bool:
+        """Whether the program is still to tell of a header block that ends in this segment."""
+        return any(self._fruitless[trailers] < FRUITLESS for trailers in self._untold(record))
+
+    def told(self, record: Record, owner: Correlator) -> None:
+        """The program tells what a header block says."""
+        if self.ended:
+            return
+        block = read_block(record.data, record.ref_ts, record.tcp_seq, record.context_uid)
+        self._speaker().tell(record.direction, record.length, block)
+        self._go_on(owner)
+
+    def _go_on(self, owner: Correlator) -> None:
+        """Takes what has waited, up to what still has to."""
+        held = self._held
+        first = held[0] if held else None
+        while held and not self._waits(held[0]):
+            self._segment(held.popleft(), owner)
+        if held and held[0] is not first:
+            owner.hold(self, held[0].ts + HOLD)
+
+    def due(self, now: int, owner: Correlator) -> None:
+        """A wait may be over."""
+        held = self._held
+        if not held or held[0].ts + HOLD > now:
+            return
+        while held and held[0].ts + HOLD <= now:
+            record = held.popleft()
+            for trailers in self._untold(record):
+                self._fruitless[trailers] += 1
+                owner.counts["header_blocks_waited_for_in_vain"] += 1
+            self._segment(record, owner)
+        while held and not self._waits(held[0]):
+            self._segment(held.popleft(), owner)
+        if held:
+            owner.hold(self, held[0].ts + HOLD)
+
+    def release(self, owner: Correlator) -> None:
+        """Nothing is waited for any more."""
+        while self._held:
+            self._segment(self._held.popleft(), owner)
+
+    def _segment(self, record: Record, owner: Correlator) -> None:
         parser = self._speaker()
         if record.begins == FRAMES:
             messages = self._frames(parser, record, owner)
@@ -58,6 +138,10 @@ class StreamConnection(Conversation):
             messages = self._bytes(parser, record, owner)
         for message in messages:
             self.take(message, record, owner)
+        told = parser.told
+        if told is not None and told.counts:
+            owner.counts.update(told.counts)
+            told.counts.clear()
         if not self.watched and parser.open_ended:
             owner.watch(self)
 
@@ -163,6 +247,7 @@ class StreamConnection(Conversation):
 
     def missed(self, record: Record, owner: Correlator) -> None:
         """See ``Conversation``."""
+        self.release(owner)
         owner.counts["gaps"] += 1
         parser = self._speaker()
         for message in parser.gap(record.direction, record.ts):
@@ -173,10 +258,12 @@ class StreamConnection(Conversation):
     def settle(self, ts: int, owner: Correlator) -> None:
         """See ``Conversation``."""
         if not self.ended:
+            self.release(owner)
             self._last(self._speaker().settle(ts), owner)
 
     def half_close(self, record: Record, owner: Correlator) -> None:
         """The conversation is over when the side that answers has said its last."""
+        self.release(owner)
         client = self._speaker().client
         if client < 0:
             client = EGRESS if record.role == ROLE_CLIENT else INGRESS
@@ -187,6 +274,7 @@ class StreamConnection(Conversation):
         """See ``Conversation``."""
         if self.ended:
             return
+        self.release(owner)
         self.ended = True
         parser = self._speaker()
         self._last(parser.close(ts, error), owner)

@@ -9,7 +9,10 @@ never exceptions.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .http2_told import Block, ToldBlocks
 
 INGRESS = 0
 """Direction: bytes that the traced process received."""
@@ -155,6 +158,18 @@ class StreamParser(Parser, Protocol):
 
     def begin(self, direction: int) -> None:
         """The connection begins: its first bytes from the client pass in ``direction``."""
+        ...
+
+    told: ToldBlocks | None
+    """What the program has told of header blocks, if it does."""
+
+    def tell(self, direction: int, stream: int, block: Block) -> None:
+        """The program itself tells what a header block says."""
+        ...
+
+    def untold(self, direction: int, data: bytes, mid: int, start: int) -> list[bool]:
+        """Of the header blocks that end in these frames, those that were not told yet: for each
+        whether it is one of trailers. Arguments as those of ``frames``."""
         ...
 
     def adopt(self, request: Message) -> None:

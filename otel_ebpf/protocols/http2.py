@@ -32,6 +32,7 @@ from .http2_frames import (
 )
 from .http2_heads import REQUEST_HEAD, RESPONSE_HEAD, Fields, Http2Request, Http2Response
 from .http2_streams import Begin, Heads, Streams
+from .http2_told import Block, ToldBlocks, ended_blocks
 
 MAX_BLOCK = 65536
 """Most bytes of one header block that are kept; a longer one counts as cut."""
@@ -76,12 +77,14 @@ class Http2Parser(Streams):
     and the two header tables.
     """
 
-    __slots__ = ("_faults", "_halves", "upgraded")
+    __slots__ = ("_faults", "_halves", "_start", "told", "upgraded")
 
     def __init__(self) -> None:
         super().__init__()
         self._halves = (_Half(), _Half())
         self._faults = 0
+        self._start = 0
+        self.told: ToldBlocks | None = None
         self.upgraded: str | None = None
 
     @property
@@ -93,6 +96,33 @@ class Http2Parser(Streams):
     def open_ended(self) -> bool:
         """Streams are open of which nothing may come any more."""
         return bool(self._doubtful)
+
+    def tell(self, direction: int, stream: int, block: Block) -> None:
+        """The program itself has told what a header block says; its frame may come before or
+        after. From now on the frames of both directions are compared with what is told."""
+        if self.told is None:
+            self.told = ToldBlocks()
+        self.told.tell(direction, stream, block)
+
+    def untold(self, direction: int, data: bytes, mid: int, start: int) -> list[bool]:
+        """For each header block that ends in these frames (as ``frames`` takes them), of a
+        stream that matters, and that was not told yet: whether it is one of trailers."""
+        half = self._halves[direction]
+        frame = half.frame
+        ends = frame is not None and frame.kind in (HEADERS, CONTINUATION)
+        opened = frame.stream if ends and frame and frame.flags & END_HEADERS else 0
+        wanted: dict[int, int] = {}
+        found = []
+        for stream in ended_blocks(data, mid, opened, frame.left if frame else 0):
+            known = self._streams.get(stream)
+            if known is None and direction != self.client >= 0:
+                continue  # an answer that nobody waits for any more
+            wanted[stream] = wanted.get(stream, 0) + 1
+            told = self.told.waiting(direction, stream, start) if self.told is not None else 0
+            if told < wanted[stream]:
+                message = known and (known.request if direction == self.client else known.response)
+                found.append(message is not None)
+        return found
 
     def begin(self, direction: int) -> None:
         """The client's preface passes in ``direction``: the connection begins."""
@@ -143,6 +173,7 @@ class Http2Parser(Streams):
         """
         out: list[Message] = []
         self._token = token
+        self._start = start
         half = self._halves[direction]
         if half.ending:
             number, half.ending = half.ending, 0
@@ -179,7 +210,10 @@ class Http2Parser(Streams):
             ):
                 # Nearly every block is whole in its one frame.
                 ends = bool(flags & END_STREAM)
-                self._headers(direction, stream, self._heads(half, payload), ends, begin, out)
+                heads = self._heads(half, payload)
+                if self.told is not None:
+                    heads = self._as_told(direction, stream, heads)
+                self._headers(direction, stream, heads, ends, begin, out)
             elif len(payload) == amount:
                 self._frame(direction, half, kind, flags, stream, payload, begin, out)
             elif plausible(data[at - amount - HEADER : at - amount]):
@@ -263,7 +297,7 @@ class Http2Parser(Streams):
             if flags & (PADDED | WITH_PRIORITY):
                 payload = _bare(payload, flags)
             if flags & END_HEADERS:
-                heads = self._heads(half, payload)
+                heads = self._as_told(direction, stream, self._heads(half, payload))
                 self._headers(direction, stream, heads, bool(flags & END_STREAM), begin, out)
                 return
             half.block = _Open(kind, flags, stream, begin)
@@ -308,9 +342,16 @@ class Http2Parser(Streams):
             half.table.forget()
         if block.kind == PUSH_PROMISE:
             return
-        heads = _make(Fields(decoded, not whole))
+        heads = self._as_told(direction, block.stream, _make(Fields(decoded, not whole)))
         ends = bool(block.flags & END_STREAM)
         self._headers(direction, block.stream, heads, ends, block.begin, out)
+
+    def _as_told(self, direction: int, stream: int, heads: Heads) -> Heads:
+        """A block as the program tells it, else as its frame shows it."""
+        if self.told is None:
+            return heads
+        fields = self.told.take(direction, stream, self._start, heads[0])
+        return heads if fields is None else _make(fields)
 
     def _heads(self, half: _Half, block: bytes) -> Heads:
         """A whole block's fields. Equal blocks mean the same while the table stays as it is."""

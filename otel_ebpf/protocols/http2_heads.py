@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .hpack_table import Field
 
@@ -56,6 +56,13 @@ class Fields:
         if self.fields.get("content-type", "").startswith(_GRPC):
             return True
         return self.unknown > 0 and any(name.startswith("grpc-") for name in self.fields)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Every field whose name and value are known."""
+        yield from self.fields.items()
+        for name, values in (self.more or {}).items():
+            for value in values:
+                yield name, value
 
     def _again(self, name: str, value: str | None) -> None:
         if value is None:
