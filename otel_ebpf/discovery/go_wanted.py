@@ -55,6 +55,7 @@ WANTED: tuple[str, ...] = (
     *_http2("serverConn", "writeHeaders"),
     *_http2("serverConn", "runHandler"),
     *_http2("clientConnReadLoop", "handleResponse"),
+    *_http2("clientConnReadLoop", "processTrailers"),
     *_http2("ClientConn", "readLoop"),
     *_http2("ClientConn", "roundTrip"),
     *_http2("ClientConn", "writeHeader"),

@@ -385,7 +385,10 @@ class Kernel:
             into = value
             for part in outer:
                 into = into[int(part)] if part.isdigit() else getattr(into, part)
-            setattr(into, name, number)
+            if name.isdigit():
+                into[int(name)] = number
+            else:
+                setattr(into, name, number)
         table[pid] = value
 
     def follow_turns(self) -> None:

@@ -4,7 +4,9 @@
 //	h2app -call http|grpc ADDRESS  makes a call for each line of standard input, and says "done"
 //
 // Lines of -call: "METHOD PATH N" makes N at once. A gRPC method is Unary, Fail, List, Chat or
-// Hang; an HTTP path tells the status after its last slash, /slow/200 waits for a moment.
+// Hang; an HTTP path tells the status after its last slash, /slow/200 waits for a moment,
+// /hints/200 says something before, /trailers/200 behind the body, and the headers of
+// /wide/200 take several frames. So do a client's headers and trailers for these.
 package main
 
 import (
@@ -100,6 +102,8 @@ func plain() *http.Protocols {
 	return protocols
 }
 
+var wide = strings.Repeat("wide", 5000)
+
 func answer(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	code, err := strconv.Atoi(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:])
@@ -108,6 +112,17 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	}
 	if strings.HasPrefix(r.URL.Path, "/slow") {
 		time.Sleep(50 * time.Millisecond)
+	}
+	w.Header().Add("X-Answer", "one")
+	w.Header().Add("X-Answer", "two, three")
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/hints"):
+		w.WriteHeader(http.StatusEarlyHints)
+	case strings.HasPrefix(r.URL.Path, "/trailers"):
+		w.Header().Set("Trailer", "X-Sum")
+		defer w.Header().Set("X-Sum", "42")
+	case strings.HasPrefix(r.URL.Path, "/wide"):
+		w.Header().Set("X-Wide", wide)
 	}
 	w.WriteHeader(code)
 	if strings.HasPrefix(r.URL.Path, "/big") {
@@ -146,6 +161,13 @@ func httpCaller(address string) caller {
 		request, err := http.NewRequest(method, "http://"+address+path, body)
 		if err != nil {
 			return err
+		}
+		request.Header.Set("X-Tenant", "acme")
+		if strings.HasPrefix(path, "/wide") {
+			request.Header.Set("X-Wide", wide)
+		}
+		if strings.HasPrefix(path, "/trailers") {
+			request.Trailer = http.Header{"X-Client-Sum": {"7"}}
 		}
 		response, err := client.Do(request)
 		if err != nil {
