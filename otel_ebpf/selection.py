@@ -135,6 +135,8 @@ def chosen_log_level(env: Mapping[str, str]) -> int:
             mend=f"use one of {', '.join(LOG_LEVELS)}",
         )
     return level
+
+
 def chosen_go_http2(flag: str | None, env: Mapping[str, str]) -> str:
     """--go-http2, else OTEL_EBPF_GO_HTTP2, else ``passive``. Raises UsageError."""
     where = "--go-http2" if flag is not None else _GO_HTTP2

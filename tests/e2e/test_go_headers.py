@@ -173,7 +173,7 @@ def test_every_home_of_http2_gives_the_same_spans_both_ways(version: str) -> Non
 def test_a_connection_older_than_the_agent_has_all_its_headers_by_uprobe(kind: str) -> None:
     """What its header table held before is not in the bytes any more."""
     call = ("GET", "/often/200") if kind == "http" else ("POST", "Unary")
-    names = {}
+    names: dict[str, Counter[tuple[str, ...]]] = {}
     for way in WAYS:
         with go_server(kind) as server, go_client(kind, server.address) as client:
             client.call(*call)
@@ -198,7 +198,7 @@ def test_a_connection_older_than_the_agent_has_all_its_headers_by_uprobe(kind: s
             )
     if kind == "http":
         assert names["uprobe"] == {("/often/200", "['acme']", "['one', 'two, three']"): 10}
-        assert {tenant for _, tenant, _ in names["passive"]} == {"None"}
+        assert {tenant for _, tenant, *_ in names["passive"]} == {"None"}
     else:
         assert names["uprobe"] == {("shop.Echo/Unary", "OK"): 10}
         assert set(names["passive"]) != set(names["uprobe"])
