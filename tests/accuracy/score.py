@@ -37,6 +37,13 @@ class Row:
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     rules: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
+    def add(self, other: Row) -> None:
+        """Counts the edges of another row of this kind too."""
+        for name, count in other.counts.items():
+            self.counts[name] += count
+        for name, count in other.rules.items():
+            self.rules[name] += count
+
     @property
     def expected(self) -> int:
         return sum(self.counts.values())
@@ -103,15 +110,14 @@ class Score:
         merged: dict[str, Row] = {}
         for (label, _), row in self.rows.items():
             into = merged.setdefault(label, Row(label, row.family, row.floor, row.known))
-            for name, count in row.counts.items():
-                into.counts[name] += count
-            for name, count in row.rules.items():
-                into.rules[name] += count
+            into.add(row)
         return list(merged.values())
 
     def join(self, other: Score) -> None:
         """Adds another run's edges."""
-        self.rows.update(other.rows)
+        for key, row in other.rows.items():
+            into = self.rows.setdefault(key, Row(row.label, row.family, row.floor, row.known))
+            into.add(row)
         self.problems += other.problems
         self.trees += other.trees
         self.whole_trees += other.whole_trees

@@ -7,6 +7,7 @@ the others. Which request makes which calls follows from the request's name.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from tests.accuracy.harness import Run, Say
 from tests.accuracy.plan import Call, Kind
@@ -28,7 +29,15 @@ MODES = {
     "none": ("one goroutine", False),
     "parnone": ("parallel", False),
 }
-_NAMES = {"grpc": "gRPC", "h2": "HTTP/2", "http1": "HTTP/1"}
+OLDER = ("grpc", "h2", "grpcs", "h2s")
+"""What connections that are older than the agent speak, on both sides."""
+_NAMES = {
+    "grpc": "gRPC",
+    "h2": "HTTP/2",
+    "http1": "HTTP/1",
+    "grpcs": "gRPC with TLS",
+    "h2s": "HTTP/2 with TLS",
+}
 
 
 def calls_of(levels: dict[int, int]) -> Iterator[Call]:
@@ -67,6 +76,49 @@ def run_streams(levels: dict[int, int], *, say: Say = lambda _: None) -> Run:
         spans = agent.stop(120)
     calls = list(calls_of(levels))
     return Run(score(calls, spans, pids), spans, agent.ledger, 0, {}, len(calls))
+
+
+def run_older(levels: dict[int, int], *, say: Say = lambda _: None) -> Run:
+    """The same on connections that are all older than the agent, and in use while it starts.
+    ``levels``: concurrency over each protocol -> requests."""
+    modes = [mode for mode, (_, context) in MODES.items() if context]
+    runs: list[Run] = []
+    for concurrency, requests in levels.items():
+        front, back = relay.pair(relay.build())
+        pids = {"go-front": front.pid, "go-back": back.pid}
+        with front, back, ExitStack() as stack:
+            loads = [
+                relay.EarlyLoad(front, served, modes, OLDER, requests, concurrency)
+                for served in OLDER
+            ]
+            for load in loads:
+                stack.enter_context(load)
+            agent = stack.enter_context(Agent(pids=pids.values(), env=relay.ENV))
+            for load in loads:
+                load.count()
+            for load in loads:
+                load.finish()
+            spans = agent.stop(120)
+        say(f"older connections, concurrency {concurrency}: {requests} requests a protocol")
+        calls = list(_older_calls(modes, concurrency, requests))
+        runs.append(Run(score(calls, spans, pids), spans, agent.ledger, 0, {}, len(calls)))
+    for run in runs[1:]:
+        runs[0].join(run)
+    return runs[0]
+
+
+def _older_calls(modes: list[str], concurrency: int, requests: int) -> Iterator[Call]:
+    for served in OLDER:
+        for number in range(1, requests + 1):
+            mode = modes[number % len(modes)]
+            name = f"{mode}.{len(OLDER)}.{'+'.join(OLDER)}.{served}-{number}"
+            yield Call(name, "", "", "go-front", None, name, concurrency)
+            for i, called in enumerate(OLDER):
+                way = f"{_NAMES[served]} to {_NAMES[called]}"
+                kind = Kind("go", "older connections", way, True, 99.0)
+                yield Call(
+                    f"leaf.0.-.{name}:{i}", name, "go-front", "go-back", kind, name, concurrency
+                )
 
 
 def _drive(front: Service, served: str, requests: int, concurrency: int) -> None:

@@ -181,6 +181,20 @@ def test_a_span_reported_twice_fails_the_run(calls: list[Call]) -> None:
     assert not result.passes
 
 
+def test_a_wrong_edge_stays_when_another_run_has_edges_of_its_kind(calls: list[Call]) -> None:
+    spans = perfect(calls)
+    span = client(spans, calls)
+    span["parent_span_id"] = next(
+        s["span_id"] for s in spans if s["span_id"] != span["parent_span_id"]
+    )
+    result, other = score(calls, spans, PIDS), score(calls, perfect(calls), PIDS)
+    edges = sum(sums(result).values())
+    result.join(other)
+    assert sums(result)["wrong"] == 1
+    assert sum(sums(result).values()) == 2 * edges
+    assert not result.passes
+
+
 def test_spans_without_truth_and_of_other_processes_are_counted(calls: list[Call]) -> None:
     spans = perfect(calls)
     del spans[0]["attributes"]["http.request.header.x-truth-id"]
