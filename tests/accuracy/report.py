@@ -18,7 +18,8 @@ and the id of the request it is made for. The tracer captures them as span attri
 each span's parent can be compared with the truth.
 
 Two more Go services speak HTTP/1, HTTP/2 and gRPC with each other in every combination (rows such
-as "gRPC to HTTP/2": a gRPC handler that calls over HTTP/2), and tell the truth in the same way. "Older connections" are those of before the tracer, on both
+as "gRPC to HTTP/2": a gRPC handler that calls over HTTP/2), and tell the truth in the same way.
+"Older connections" are those of before the tracer, on both
 sides of the service, and in use while it starts.
 
 An edge is **right** when the parent is the true one, **wrong** when it is any other span,
