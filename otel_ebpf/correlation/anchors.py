@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import Endpoints
+from otel_ebpf.correlation.threads import Threads
 from otel_ebpf.correlation.turns import Pools, Turns
 from otel_ebpf.correlation.workers import Workers
 
@@ -88,6 +89,7 @@ class Anchors:
         bind: (request, exchange, rule) makes the exchange the parent.
         abstain: (request, reason) leaves it without.
         counts: told what is dropped for want of room.
+        threads: whether threads' segments say anything.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Anchors:
         bind: Callable[[Live, Live, str], None],
         abstain: Callable[[Live, str], None],
         counts: Counter[str],
+        threads: Threads,
     ) -> None:
         self._bind = bind
         self._abstain = abstain
@@ -103,6 +106,7 @@ class Anchors:
         """Those that have shown an identity."""
         self._by_identity: dict[tuple[int, int], list[Live]] = {}
         self.held = 0
+        self._threads = threads
         self.hold_at_most = MAX_HELD
         self.wanted_copies: set[int] = set()
         """Python processes with requests of tasks that nobody waits for, or of threads."""
@@ -163,14 +167,14 @@ class Anchors:
         if process is not None and process.workers is not None:
             process.workers.woke(uid, segment)
 
-    def responded_by_worker(self, server: Live, segment: int, reached: int) -> None:
+    def responded_by_worker(self, server: Live, segment: int, reached: int, ts: int) -> None:
         """Its response begins, which ends ``segment`` of the thread that writes it; what had
         reached that one last is the response to request ``reached`` (0: none)."""
         process = self.processes[server.pid]
         if process.workers is not None:
             process.workers.woke(reached, segment)
             for x, rule in process.workers.answered(server, segment):
-                self._bind(x, server, rule)
+                self._threads.claimed(x, server, rule, ts)
 
     def call_ended(self, x: Live) -> None:
         """A client's request of a watched process is over."""
@@ -303,7 +307,7 @@ class Anchors:
         """No other exchange was open during all of this one."""
         turns, workers = process.turns, process.workers
         for x in process.held:
-            if x.settled or x.identities or not server.start <= x.start <= server.end:
+            if x.settled or x.claimed or x.identities or not server.start <= x.start <= server.end:
                 continue
             if turns is not None:
                 owner = turns.owner(x.uid)
@@ -391,7 +395,7 @@ class Anchors:
         told = workers is not None and workers.told(x)
         if workers is not None:
             workers.forget(x)
-        if x.settled:
+        if x.settled or x.claimed:
             return
         if x.identities:
             self._abstain(x, "no_response_of_its_task")

@@ -138,6 +138,7 @@ class Correlator:
             + sum(c.parser.desyncs for c in self.connections.values() if c.parser is not None),
             "go_statements_not_believed": self.parents.sites.closed,
             **self.parents.anchors.stats(),
+            **self.parents.threads.stats(),
             "connections": len(self.connections),
             "waiting_for_parents": self.assembly.waiting,
         }
@@ -190,16 +191,21 @@ class Correlator:
         """Its response begins."""
         if x.kind != SERVER:
             self.parents.answered(x, record)
-        elif x.pid in self.parents.anchors.processes:
-            self.parents.responded(x, record)
+        else:
+            if x.pid in self.parents.threads.several:
+                self.parents.threads.responded(x, record.tid)
+            if x.pid in self.parents.anchors.processes:
+                self.parents.responded(x, record)
 
     def finished(self, x: Live) -> None:
         """It is over."""
         self.counts["exchanges"] += 1
         if x.kind != SERVER:
             self.parents.ended(x, self.now)
-        elif x.pid in self.parents.anchors.processes:
-            self.parents.anchors.finished(x)
+        else:
+            self.parents.threads.finished(x)
+            if x.pid in self.parents.anchors.processes:
+                self.parents.anchors.finished(x)
         if x.unmatched:
             self._settling.append((self.now + SETTLE, x))
         if self.on_finished is not None:

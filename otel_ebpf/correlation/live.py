@@ -58,6 +58,10 @@ class Live(Exchange):
         on_trial: its parent waits for what is learnt of the goroutine that called, or for a
             response of its event loop.
         identities: what ran when an event loop wrote the request; see :mod:`.anchors`.
+        carried_calls: requests that its thread wrote, with the rule, until it is answered; see
+            :mod:`.threads`.
+        claimed: a segment of a pool's thread names its parent, which is only to be confirmed.
+        disputed: another one does too.
         born: of each identity, nanoseconds when the one before it came from it; 0: it is
             waited for.
     """
@@ -66,6 +70,9 @@ class Live(Exchange):
         "born",
         "candidate",
         "carried",
+        "carried_calls",
+        "claimed",
+        "disputed",
         "finished",
         "followers",
         "identities",
@@ -132,6 +139,9 @@ class Live(Exchange):
         self.waiters: list[Live] | None = None
         self.followers: list[Live] | None = None
         self.carried: Any = None
+        self.claimed = False
+        self.disputed = False
+        self.carried_calls: list[tuple[Live, str]] | None = None
         self.passed_on = False
         self.candidate: tuple[int, int, int] | None = None
         self.writer = 0

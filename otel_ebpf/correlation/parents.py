@@ -16,6 +16,7 @@ from otel_ebpf.correlation.live import Done, Live
 from otel_ebpf.correlation.model import SERVER
 from otel_ebpf.correlation.needs import Needs
 from otel_ebpf.correlation.sites import Sites
+from otel_ebpf.correlation.threads import Threads
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import (
     FLAG_CALLER_PARENT,
@@ -89,7 +90,8 @@ class Parents:
         self.needs = Needs()
         self.links = Links()
         self.evidence = Evidence(self._by_witnesses, self._no_witness, counts)
-        self.anchors = Anchors(self._bind_to, self._abstain, counts)
+        self.threads = Threads(self._bind_to, self._abstain)
+        self.anchors = Anchors(self._bind_to, self._abstain, counts, self.threads)
         self._trial: deque[_Trial] = deque()
         self._callers: set[int] = set()
         self._lines: LRUCache[tuple[int, int], tuple[int, ...]] = LRUCache(MAX_LINES)
@@ -97,7 +99,6 @@ class Parents:
         self._asked: set[int] = set()
         self.wanted_births: set[int] = set()
         """Go processes that made a request for whose parent only ancestry could speak."""
-        self._serving: set[int] = set()
         self._workers: Counter[int] = Counter()
         self.wanted_workers: set[int] = set()
         """Processes that serve, and whose other threads made requests of which nothing tells."""
@@ -108,7 +109,8 @@ class Parents:
 
     def opened(self, x: Live) -> None:
         """A server exchange begins."""
-        self._serving.add(x.pid)
+        if x.pid not in self.go:
+            self.threads.opened(x)
         if x.uid:
             self._requests[x.uid] = x
             if x.uid >> 63:
@@ -134,6 +136,7 @@ class Parents:
             self._requests.pop(uid, None)
         self.evidence.tick(now)
         self.sites.tick(now)
+        self.threads.tick(now)
         trial = self._trial
         if trial and (self.sites.changed or trial[0].until <= now):
             self.sites.changed = False
@@ -145,6 +148,7 @@ class Parents:
         """The end: nothing more will speak for streams, or goroutines on trial."""
         self.evidence.flush()
         self.anchors.flush()
+        self.threads.flush()
         trial, self._trial = self._trial, deque()
         for waiting in trial:
             self._judge(waiting, waiting.until)
@@ -153,7 +157,7 @@ class Parents:
         """Forgets what is known of a process."""
         self.go.discard(pid)
         self._callers.discard(pid)
-        self._serving.discard(pid)
+        self.threads.ended(pid)
         self._workers.pop(pid, None)
         self.wanted_workers.discard(pid)
         self.anchors.ended(pid)
@@ -198,11 +202,14 @@ class Parents:
             # A loop that has answered may be at anything now.
             self._abstain(x, "loop_has_answered")
         elif rule in (RULE_THREAD, RULE_SOLE):
-            self.bind(x, record.parent_uid, RULES[rule])
+            parent = self._requests.get(record.parent_uid)
+            carrier = parent if isinstance(parent, Live) and parent.pid == x.pid else None
+            if not self.threads.claims(x, carrier, RULES[rule]):
+                self.bind(x, record.parent_uid, RULES[rule])
         elif rule == RULE_AMBIGUOUS:
             self._abstain(x, "ambiguous_thread")
         else:
-            if x.pid in self._serving:
+            if self.threads.serves(x.pid):
                 self._worker(x.pid)
             if record.caller_goid:  # a thread of Python's with a context, but no request
                 self._watch(x.pid)
@@ -255,7 +262,7 @@ class Parents:
             self.anchors.responded_in_turn(x, record.caller_uid, due, proxy, record.ts)
             return
         if record.goid and not record.flags & FLAG_GO:
-            self.anchors.responded_by_worker(x, record.goid, record.parent_uid)
+            self.anchors.responded_by_worker(x, record.goid, record.parent_uid, record.ts)
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
         self.anchors.responded(x, identity, record.ref_ts, record.ts)
 

@@ -47,6 +47,7 @@ class Usual:
         connections = owner.connections
         unpack = SEGMENT.unpack_from
         loops = owner.parents.anchors.processes
+        threads = owner.parents.threads.several
         requests = 0
         for ts, kind, data, at in places:
             if kind == DATA:
@@ -70,6 +71,8 @@ class Usual:
                                 x.response = answer
                                 if x.kind == CLIENT or x.pid in loops:
                                     owner.answered(x, record_at(data, at))
+                                elif x.pid in threads:
+                                    owner.parents.threads.responded(x, tid)
                                 x.end = end_ts
                                 x.request_size = c.asked_length
                                 x.response_size = length

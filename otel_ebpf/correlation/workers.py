@@ -17,6 +17,8 @@ the exchange, which what is claimed by mistake often does not.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from otel_ebpf.correlation.live import Live
 
 OWN = "pool.segment"
@@ -25,6 +27,8 @@ BOTH = "pool.wake+woken"
 
 TRUST = 0.999
 """Share of its tests that a rule must have passed."""
+MAX_ASKED = 16_384
+"""Requests of one process of which it is known what was told."""
 WINDOW = 20_000
 """Tests after which older ones count half."""
 
@@ -36,15 +40,16 @@ class Belief:
         tested, right: cases in which it could be seen, and those in which it was right.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: int = 1) -> None:
+        self._grace = grace
         self.tested = 0
         self.right = 0
 
     @property
     def open(self) -> bool:
-        """It is believed. One failure alone does not close it."""
+        """It is believed. ``grace`` failures alone do not close it."""
         wrong = self.tested - self.right
-        return wrong <= 1 + self.tested * (1 - TRUST)
+        return wrong <= self._grace + self.tested * (1 - TRUST)
 
     def test(self, right: bool) -> None:
         """One case more."""
@@ -82,7 +87,7 @@ class Workers:
     """
 
     def __init__(self) -> None:
-        self._asked: dict[int, _Asked] = {}
+        self._asked: OrderedDict[int, _Asked] = OrderedDict()
         self._of_segment: dict[int, list[_Asked]] = {}
         self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief()}
 
@@ -90,6 +95,8 @@ class Workers:
         """A request was written in segment ``own`` of a thread that ``woken`` had woken;
         ``serves``: such a segment has meant a request before."""
         asked = self._asked[x.uid] = _Asked(x, own, woken, serves)
+        if len(self._asked) > MAX_ASKED:
+            self._asked.popitem(last=False)
         self._meant(own, asked)
 
     def woke(self, uid: int, segment: int) -> None:
@@ -98,6 +105,7 @@ class Workers:
         if asked is None or segment in asked.outs:
             return
         asked.outs.append(segment)
+        asked.x.disputed = asked.disagrees
         if segment != asked.own:
             self._meant(segment, asked)
 
@@ -107,7 +115,7 @@ class Workers:
         decided = []
         for asked in self._of_segment.pop(segment, ()):
             x = asked.x
-            if not x.settled:
+            if not (x.settled or x.claimed):
                 rule = self._judge(asked, segment, server.start <= x.start)
                 if rule and self.rules[rule].open:
                     decided.append((x, rule))
@@ -124,8 +132,8 @@ class Workers:
         return asked is not None and bool(asked.serves or asked.woken or asked.outs)
 
     def forget(self, x: Live) -> None:
-        """It is held no more."""
-        asked = self._asked.pop(x.uid, None)
+        """It is held no more. What contradicts may still come."""
+        asked = self._asked.get(x.uid)
         if asked is None:
             return
         for segment in {asked.own, *asked.outs}:

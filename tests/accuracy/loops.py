@@ -23,6 +23,7 @@ from tests.accuracy.score import score
 from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.services import Service, python_command
 from tests.gobuild import build_go
+from tests.javabuild import build_java
 from tests.nginx import nginx_program
 from tests.pythons import ASYNC_PACKAGES, python_with
 
@@ -89,6 +90,25 @@ def python_pool(server: str, *, pause: int = 0) -> Loop:
     # A result that is there before anybody waits for it wakes nobody.
     kinds += [Kind(label, "executor", transport) for transport in ("pooled", "fresh")]
     return Loop(label, python_command(HERE / "target.py", server), tuple(kinds), pause)
+
+
+def java_pool(home: Path, client: str, *, virtual: bool = False, pause: int = 0) -> Loop:
+    """A Java service with the JDK at ``home``: a fixed pool, or ``virtual`` threads. It calls with
+    HttpURLConnection ("url") or java.net.http.HttpClient ("client")."""
+    label = "java virtual threads" if virtual else "java"
+    floor = None if virtual else {"url": 99.0, "client": 35.0}[client]
+    kinds = [Kind(label, mode, client, floor=floor) for mode in ("sequential", "submitted")]
+    kinds.append(Kind(label, "executor", client))
+    if client == "client":
+        kinds.append(Kind(label, "async", client))
+    command: list[str | Path] = [
+        home / "bin" / "java",
+        "-Xmx256m",
+        "-cp",
+        build_java(HERE / "java", home),
+    ]
+    command += ["PoolTarget", *(["virtual"] if virtual else [])]
+    return Loop(f"{label} {client}", command, tuple(kinds), pause)
 
 
 def node_loop(program: str | Path, *transports: str, pause: int = 0, label: str = "node") -> Loop:

@@ -1,0 +1,46 @@
+"""Compile Java test programs once and keep them, keyed by all that decides the output."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.gobuild import cache_dir
+
+
+def java_home() -> Path | None:
+    """The JDK that ``javac`` on PATH belongs to, or None where there is none."""
+    found = shutil.which("javac")
+    return Path(found).resolve().parents[1] if found else None
+
+
+def build_java(source: Path, home: Path, libraries: Sequence[Path] = ()) -> Path:
+    """Compile the ``*.java`` directly in ``source`` with the JDK at ``home``; returns the
+    directory of classes. Safe to call from several processes at once. Raises RuntimeError with the
+    compiler's words."""
+    files = sorted(source.glob("*.java"))
+    digest = hashlib.sha256(repr((str(home), [str(path) for path in libraries])).encode())
+    for file in files:
+        digest.update(file.name.encode() + file.read_bytes())
+    target = cache_dir().parent / "java" / f"{source.name}-{digest.hexdigest()[:16]}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{target}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return target
+        with tempfile.TemporaryDirectory(dir=target.parent) as partial:
+            with_libraries = ["-cp", os.pathsep.join(map(str, libraries))] if libraries else []
+            done = subprocess.run(
+                [home / "bin" / "javac", *with_libraries, "-d", f"{partial}/classes", *files],
+                capture_output=True, text=True,
+            )  # fmt: skip
+            if done.returncode:
+                raise RuntimeError(f"javac {source}: {done.stderr.strip()}")
+            os.rename(f"{partial}/classes", target)
+    return target
