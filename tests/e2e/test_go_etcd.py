@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter
 from contextlib import closing
@@ -34,14 +33,13 @@ def _handled(port: int) -> dict[str, int]:
 
 def test_etcd_serves_its_clients_and_its_gateway_asks_itself(tmp_path: Path) -> None:
     program = build_go(SOURCE, requires=MODULES, language="1.21")
-    own = str(shutil.copy(program, tmp_path))
     client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     port = int(client.rpartition(":")[2])
-    command: list[str | Path] = [own, "--data-dir", tmp_path / "data", "--unsafe-no-fsync"]
+    command: list[str | Path] = [program, "--data-dir", tmp_path / "data", "--unsafe-no-fsync"]
     command += ["--listen-client-urls", client, "--advertise-client-urls", client]
     command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
     command += ["--initial-cluster", f"default={peer}"]
-    with Agent("--exe", own) as agent, server(command, [port], tmp_path / "errors") as pid:
+    with server(command, [port], tmp_path / "errors") as pid, Agent(pids=[pid]) as agent:
         subprocess.run([program, "-put", f"127.0.0.1:{port}", str(KEYS)], check=True, timeout=60)
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as gateway:
             for number in range(POSTED):
