@@ -107,20 +107,35 @@ int go_grpc_asked(struct pt_regs *regs)
 	return 0;
 }
 
+/* How deep the function is called that begins or returns here: the same at both, also where the
+ * stack was moved in between. */
+INLINE u64 call_depth(struct pt_regs *regs)
+{
+	u64 hi = 0;
+
+	READ_USER(hi, (u64)regs->r14, 8);
+	return hi > regs->sp ? hi - regs->sp : 0;
+}
+
 /* A call of a database begins, with the context in its first argument: what the goroutine
- * writes until it returns is written for that. */
+ * writes until it returns is written for that. One may be made of others, which say no more; and
+ * one that a panic has ended never returns, but is not there when the next begins. */
 int go_work_begins(struct pt_regs *regs)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 	struct go_key key = {.tgid = tgid};
-	struct go_work_t value = {.itab = regs->bx, .context = regs->cx};
+	struct go_work_t value = {.itab = regs->bx, .context = regs->cx}, *known;
 
 	if (!pi || !pi->go || pi->g_goid < 0)
 		return 0;
 	READ_USER(key.goid, (u64)regs->r14, pi->g_goid);
+	value.depth = call_depth(regs);
 	pi->works = 1;
-	if (key.goid)
+	if (!key.goid || !value.depth)
+		return 0;
+	known = go_work_map.lookup(&key);
+	if (!known || known->depth >= value.depth)
 		go_work_map.update(&key, &value);
 	return 0;
 }
@@ -130,10 +145,13 @@ int go_work_ends(struct pt_regs *regs)
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 	struct go_key key = {.tgid = tgid};
+	struct go_work_t *known;
 
 	if (!pi || !pi->go || pi->g_goid < 0)
 		return 0;
 	READ_USER(key.goid, (u64)regs->r14, pi->g_goid);
-	go_work_map.delete(&key);
+	known = go_work_map.lookup(&key);
+	if (known && known->depth >= call_depth(regs))
+		go_work_map.delete(&key);
 	return 0;
 }

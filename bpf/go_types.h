@@ -90,10 +90,12 @@ struct go_handler_t {
 	u64 again; /* it has served another request before */
 };
 
-/* The context that a goroutine has called a database with; see go_handlers.c. */
+/* The context that a goroutine has called a database with; see go_handlers.c. `depth`: how far
+ * below the end of its stack the call was made, which tells calls within calls apart. */
 struct go_work_t {
 	u64 itab;
 	u64 context;
+	u64 depth;
 };
 
 /* Who has asked for a stream of a gRPC client. */

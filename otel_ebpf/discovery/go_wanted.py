@@ -13,18 +13,24 @@ def _http2(receiver: str, method: str) -> list[str]:
     return [f"{prefix}{receiver}).{method}" for prefix in _NET_HTTP2]
 
 
+_SQL = {
+    "DB": ("ExecContext", "QueryContext", "PingContext", "BeginTx", "PrepareContext"),
+    "Conn": ("ExecContext", "QueryContext", "PingContext", "BeginTx", "PrepareContext"),
+    "Tx": ("ExecContext", "QueryContext", "PrepareContext"),
+    "Stmt": ("ExecContext", "QueryContext"),
+}
+_GO_REDIS = ("github.com/go-redis/redis/v8", "github.com/redis/go-redis/v9")
+_PGX = ("github.com/jackc/pgx/v4", "github.com/jackc/pgx/v5")
 DATABASE_CALLS = (
-    "database/sql.(*DB).ExecContext",
-    "database/sql.(*DB).QueryContext",
-    "database/sql.(*DB).PingContext",
-    "database/sql.(*Tx).ExecContext",
-    "database/sql.(*Tx).QueryContext",
-    "database/sql.(*Stmt).ExecContext",
-    "database/sql.(*Stmt).QueryContext",
-    "github.com/go-redis/redis/v8.(*baseClient).process",
-    "github.com/redis/go-redis/v9.(*baseClient).process",
-    "github.com/jackc/pgx/v5.(*Conn).Exec",
-    "github.com/jackc/pgx/v5.(*Conn).Query",
+    *(f"database/sql.(*{of}).{name}" for of, names in _SQL.items() for name in names),
+    # Commands, pipelines and transactions all have their connection of these.
+    *(f"{module}.(*baseClient).withConn" for module in _GO_REDIS),
+    f"{_GO_REDIS[1]}.(*baseClient).withPipelineConn",
+    *(
+        f"{module}.(*Conn).{name}"
+        for module in _PGX
+        for name in ("Exec", "Query", "SendBatch", "CopyFrom", "Prepare")
+    ),
 )
 """Calls of databases whose first argument is a context, and which write it on the goroutine
 that calls."""
