@@ -156,6 +156,22 @@ INLINE void fill_address(struct __socket_data *r, struct socket_state_t *st)
 	__builtin_memcpy(r->peer_addr, st->peer_addr, 16);
 }
 
+/* The number of a Unix socket's peer, which both ends know the pair by. Only of sockets that
+ * were seen to be made: of those, both ends have counted the same bytes. */
+INLINE void find_unix_peer(struct __socket_data *r, struct socket_state_t *st)
+{
+	u64 peer = st->identity_a;
+	u64 *mine = (u64 *)st->local_addr, *theirs = (u64 *)st->peer_addr;
+
+	if (!*mine || *theirs || !peer)
+		return;
+	struct socket_state_t *other = socket_state_map.lookup(&peer);
+	if (!other || other->family != FAMILY_UNIX)
+		return;
+	*theirs = *(u64 *)other->local_addr;
+	*(u64 *)r->peer_addr = *theirs;
+}
+
 INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st)
 {
 	struct __socket_data *r = &op->rec;
@@ -163,6 +179,8 @@ INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct soc
 
 	if (st->family == FAMILY_UNIX || st->tls) {
 		r->tcp_seq = (u32)st->bytes[r->direction & 1];
+		if (st->family == FAMILY_UNIX && r->direction == INGRESS)
+			find_unix_peer(r, st);
 	} else if (r->direction == EGRESS) {
 		r->tcp_seq = op->seq;
 	} else {
@@ -335,10 +353,23 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 	return true;
 }
 
+/* For the exit of a send to put right what its entry told. */
+INLINE void note_sent(struct op_t *op, struct socket_state_t *st, u32 had)
+{
+	st->sent.generation = 0;
+	st->sent.ts = op->rec.ts;
+	st->sent.count = op->count;
+	st->sent.tid = op->rec.tid;
+	st->sent.before_captured = st->captured;
+	st->sent.before_direction = st->direction;
+	st->sent.before_len = had;
+}
+
 #include "http2.h"
 #include "python.h"
 #include "turns.h"
 #include "pools.h"
+#include "messages.h"
 
 /* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
 INLINE int run_data(void *ctx)
@@ -366,23 +397,19 @@ INLINE int run_data(void *ctx)
 		__progs_jmp_tp_map.call(ctx, first);
 	if (!op->plain && (st->tls || (op->go && !st->protocol)))
 		__progs_jmp_tp_map.call(ctx, PROG_TLS);
-	if (st->protocol == PROTOCOL_HTTP2) {
-		http2_segment(ctx, o, op, http2_walk(), st, false, 0, false);
+	if (st->protocol >= PROTOCOL_HTTP2) {
+		if (st->protocol == PROTOCOL_HTTP2)
+			http2_segment(ctx, o, op, http2_walk(), st, false, 0, false);
+		else
+			__progs_jmp_tp_map.call(ctx, PROG_MESSAGES);
 		return 0;
 	}
 	bool start = st->direction != r->direction;
 	u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
 	bool unclear = op->buf && (start || had);
 	s32 n = 0;
-	if (op->at_entry) {
-		st->sent.generation = 0;
-		st->sent.ts = r->ts;
-		st->sent.count = op->count;
-		st->sent.tid = r->tid;
-		st->sent.before_captured = st->captured;
-		st->sent.before_direction = st->direction;
-		st->sent.before_len = had;
-	}
+	if (op->at_entry)
+		note_sent(op, st, had);
 	if (start && st->protocol && copy_at_once(ctx, op, st, conf->capture)) {
 		n = INFER_BYTES;
 	} else if (unclear) {
@@ -413,6 +440,10 @@ INLINE int run_data(void *ctx)
 			http2_segment(ctx, o, op, http2_walk(), st, !preface,
 				      preface ? HTTP2_PREFACE - had : 0, false);
 			return 0;
+		}
+		if (begins == BEGINS_NOTHING && !st->protocol) {
+			op->total = op->count + had;
+			__progs_jmp_tp_map.call(ctx, PROG_MESSAGES);
 		}
 		if (begins != BEGINS_MAYBE)
 			begin_message(op, st, begins);
@@ -579,6 +610,8 @@ INLINE int run_output(void *ctx)
 		}
 	}
 	burst_commit(b, r->size);
+	if (op->slices)
+		__progs_jmp_tp_map.call(ctx, PROG_SLICE);
 	if (op->kin.count)
 		__progs_jmp_tp_map.call(ctx, PROG_GO_LINEAGE);
 	return 0;

@@ -134,7 +134,9 @@ enum prog {
 	PROG_PYTHON = 17,
 	PROG_TURN = 18,
 	PROG_POOL = 19,
-	PROG_GO_OLDER = 20
+	PROG_GO_OLDER = 20,
+	PROG_MESSAGES = 21,
+	PROG_SLICE = 22
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -102,7 +102,7 @@ out:
 	op->pools = 0;
 	if (op->python && r->direction == EGRESS && r->begins != BEGINS_NOTHING)
 		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
-	if (op->capture < op->count)
+	if (op->capture < r->length)
 		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
 	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 	return 0;

@@ -260,7 +260,7 @@ INLINE int run_python(void *ctx)
 	}
 out:
 	op->python = 0;
-	if (op->capture < op->count)
+	if (op->capture < op->rec.length)
 		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
 	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 	return 0;

@@ -119,6 +119,10 @@ enum headers_told {
  * those are followed (pools.h), else 0; parent_uid of such a response is the request whose own
  * response has reached the thread last, or 0. */
 
+/* Of a protocol of messages.h: the connection was seen to be made;
+ * these are its first bytes. */
+#define FLAG_FRESH FLAG_RUN_START
+
 /* Counters of __trace_stats_map. Indices of `counts`. */
 enum stat {
 	STAT_RECORDS = 0,          /* records written to bursts */

@@ -100,6 +100,8 @@ INLINE struct socket_state_t *start_socket(void *ctx, struct member_fields_offse
 	if (st) {
 		socket_refer(tgid, fd, sk, st, now);
 		st->role = role;
+		if (st->family == FAMILY_UNIX)
+			*(u64 *)st->local_addr = st->socket_id;
 	}
 	*sk_out = sk;
 	return st;

@@ -93,6 +93,16 @@ int prog_pool(void *ctx)
 	return run_pool(ctx);
 }
 
+int prog_messages(void *ctx)
+{
+	return run_messages(ctx);
+}
+
+int prog_slice(void *ctx)
+{
+	return run_slice(ctx);
+}
+
 int prog_output(void *ctx)
 {
 	return run_output(ctx);

@@ -155,7 +155,7 @@ INLINE int run_tls(void *ctx)
 	if (!st)
 		return 0;
 	if (op->plain && !(op->go && tls_hello(op->head))) { /* bytes that look like it */
-		if (op->capture < op->count)
+		if (op->capture < op->rec.length)
 			__progs_jmp_tp_map.call(ctx, PROG_TAIL);
 		__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
 		return 0;

@@ -221,6 +221,8 @@ struct socket_state_t {
 	u8 tls_whole; /* seen from its handshake on */
 	u8 local_addr[16];
 	u8 peer_addr[16];
+	u8 several; /* replies may be those of requests before the latest (messages.h) */
+	u8 several_pad[7];
 };
 
 #define LOOP_SEVERAL 1
@@ -471,9 +473,14 @@ struct op_t {
 	u64 parent_goid;
 	u64 at; /* place in the burst */
 	u64 tail; /* last bytes so far */
+	u64 iovs;  /* of slices: where the segment's buffers are listed, or 0 */
+	u64 place; /* and how much of the segment the records so far have told of */
+	u64 room;  /* and how much more may be captured */
+	u64 total; /* bytes of the run so far, while its protocol is not known */
 	u64 left; /* of a loop over the segment's buffers: what is still to be done */
 	u32 done; /* and what is done */
 	u32 iovcnt;
+	u32 iovn;
 	u32 mmsg;  /* messages that one call moved */
 	u32 limit; /* payload bytes that follow each other; 0: all */
 	u32 capture; /* payload bytes to take */
@@ -496,7 +503,8 @@ struct op_t {
 	u8 python; /* its context is of interest */
 	u8 turns;  /* its loop's turn is */
 	u8 pools;  /* who woke its thread is */
-	u8 pad[2];
+	u8 slices; /* records that are still to be made of the segment (messages.h) */
+	u8 pad[5];
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

@@ -124,6 +124,7 @@ class Agent:
             self._queue.put if self._queue is not None else lambda _: True,
             self._process_of,
             self._on_process,
+            settings.internal_calls,
         )
         if drafts is not None and self._queue is not None:
             self._pipeline.use_drafts(drafts, self._queue.put_prepared)

@@ -48,6 +48,19 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", choices=OUTPUTS, default=None, help="where spans go")
+    parser.add_argument(
+        "--db-statement",
+        choices=("sanitized", "off"),
+        default=None,
+        help="texts of queries: without their literals (the default), or none at all",
+    )
+    parser.add_argument(
+        "--internal-calls",
+        action="store_const",
+        const="on",
+        default=None,
+        help="spans of what client libraries do on their own account, too: pings, logins",
+    )
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +105,16 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="payload bytes kept of each message (64 to 4096; default 1024)",
     )
+
+
+def _env(arguments: argparse.Namespace, settings: Effective) -> Mapping[str, str]:
+    """What is in force; flags that stand for a variable win over it."""
+    env = dict(settings.env)
+    if getattr(arguments, "db_statement", None):
+        env["OTEL_EBPF_DB_STATEMENT"] = arguments.db_statement
+    if getattr(arguments, "internal_calls", False):
+        env["OTEL_EBPF_INTERNAL_CALLS"] = "on"
+    return env
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -207,7 +230,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 
 def _with(settings: Effective, arguments: argparse.Namespace) -> int:
-    env = settings.env
+    env = _env(arguments, settings)
     logging.getLogger().setLevel(chosen_log_level(env))
     if arguments.command == "config":
         return _config(arguments, settings)
@@ -252,6 +275,8 @@ def _config(arguments: argparse.Namespace, settings: Effective) -> int:
         "--go-identity": chosen_identity(arguments.go_identity, env),
         "--go-http2": chosen_go_http2(arguments.go_http2, env),
         "--output": chosen_output(arguments.output, env),
+        "--db-statement": arguments.db_statement or "",
+        "--internal-calls": arguments.internal_calls or "",
         "--capture-bytes": str(chosen_capture(arguments.capture_bytes, env, CAPTURE_DEFAULT)),
     }
     protocols = chosen_protocols(arguments.protocol, env)

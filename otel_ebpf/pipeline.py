@@ -47,6 +47,7 @@ class Pipeline:
         put: takes each span; False when it was not queued (counted there).
         process_of: pid -> Process, or None when it is gone.
         on_process: told of process records at once, before they are ordered.
+        internal_calls: whether client libraries' own calls become spans.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Pipeline:
         put: Callable[[Span], bool],
         process_of: Callable[[int], Process | None],
         on_process: Callable[[Record], None] | None = None,
+        internal_calls: bool = False,
     ) -> None:
         self.decoder = Decoder()
         self.orderer = Orderer()
-        self.correlator = Correlator(ids)
+        self.correlator = Correlator(ids, internal_calls)
         self._usual = Usual(self.correlator)
         self.counts: Counter[str] = Counter()
         self._builder = builder

@@ -44,6 +44,7 @@ def replay(path: str, output: str, env: Mapping[str, str], out: TextIO, err: Tex
             sampler,
             spans.put,
             processes.get,
+            internal_calls=settings.internal_calls,
         )
         try:
             for frame in reader:

@@ -50,6 +50,12 @@ class Spans(Section):
     value_length_limit: Annotated[
         int | None, _says("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "4096")
     ] = None
+    db_statement: Annotated[
+        str | bool | None, _says("OTEL_EBPF_DB_STATEMENT", "sanitized", "--db-statement")
+    ] = None  # YAML's `off` is a truth value
+    internal_calls: Annotated[
+        bool | None, _says("OTEL_EBPF_INTERNAL_CALLS", "off", "--internal-calls")
+    ] = None
 
 
 class Sampling(Section):

@@ -8,6 +8,7 @@ from otel_ebpf.correlation.model import Endpoints
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import FAMILY_IPV4, FAMILY_IPV6
 
+_UNIX = 1 << 200  # no address with its port is as large
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -31,16 +32,22 @@ def endpoints(record: Record) -> Endpoints:
 
 def ends_as_numbers(record: Record) -> tuple[int, int]:
     """Address and port of the local end and of the peer, each as one number with its lowest
-    32 bits free; the same for IPv4 and its v4-mapped form. 0: the socket has none."""
-    if record.family not in (FAMILY_IPV4, FAMILY_IPV6):
-        return 0, 0
+    32 bits free; the same for IPv4 and its v4-mapped form. Ends of Unix sockets have the
+    kernel half's own numbers. 0: none is known."""
     _, local_port, peer_port, local, peer = record.addresses()
+    if record.family not in (FAMILY_IPV4, FAMILY_IPV6):
+        return _unix(local), _unix(peer)
     return _number(record.family, local, local_port), _number(record.family, peer, peer_port)
 
 
 def _number(family: int, address: bytes, port: int) -> int:
     whole = _MAPPED + address[:4] if family == FAMILY_IPV4 else address
     return (int.from_bytes(whole, "big") << 16 | port) << 32
+
+
+def _unix(address: bytes) -> int:
+    number = int.from_bytes(address[:8], "little")
+    return number and (_UNIX | number) << 32
 
 
 def same_host(ends: Endpoints) -> bool:

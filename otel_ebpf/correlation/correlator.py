@@ -14,6 +14,7 @@ from otel_ebpf.correlation.conversation import ERRNO, Conversation
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import SERVER, Exchange
+from otel_ebpf.correlation.paired import PairedConnection
 from otel_ebpf.correlation.parents import Parents
 from otel_ebpf.correlation.streams import StreamConnection
 from otel_ebpf.events import layout
@@ -37,6 +38,8 @@ class Correlator:
 
     Args:
         ids: source of span and trace ids.
+        chatter: calls that clients make on their own account (pings, logins) are exchanges
+            like any other; else only those that fail.
 
     Attributes:
         counts: everything that was not turned into a span or a parent, by reason.
@@ -45,8 +48,9 @@ class Correlator:
         on_finished: told of each exchange that has ended, before its trace is known.
     """
 
-    def __init__(self, ids: Ids | None = None) -> None:
+    def __init__(self, ids: Ids | None = None, chatter: bool = False) -> None:
         self.ids = ids or Ids()
+        self.chatter = chatter
         self.counts: Counter[str] = Counter()
         self.connections: dict[int, Conversation] = {}
         self.now = 0
@@ -260,8 +264,12 @@ class Correlator:
             self.counts["segments_of_unknown_protocol"] += 1
             return None
         before = connection
-        if before.parser is not None or descriptor.multiplexed:
-            connection = (StreamConnection if descriptor.multiplexed else Connection)(record)
+        if before.parser is not None or descriptor.multiplexed or descriptor.pairs:
+            if descriptor.pairs:
+                unknown = before.unknown if isinstance(before, Connection) else []
+                connection = PairedConnection(record, unknown)
+            else:
+                connection = (StreamConnection if descriptor.multiplexed else Connection)(record)
             self.connections[record.socket_id] = connection
             connection.opener = before.opener
             connection.upgraded = before.parser is not None

@@ -69,6 +69,8 @@ TAIL_PROGRAMS = (
     "prog_turn",
     "prog_pool",
     "prog_go_older",
+    "prog_messages",
+    "prog_slice",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -91,6 +93,8 @@ SPARED_PROGRAMS = {
     "prog_pool": "for whom threads of pools work",
     **dict.fromkeys(("kp_headers", "kp_header_map", "kp_header_rest"), _HEADERS),
     "prog_python": "whose task of CPython's asyncio asked",
+    "prog_messages": "protocols of databases and the like",
+    "prog_slice": "databases' messages behind the first 4 KiB of a segment",
 }
 """Programs that an older kernel's verifier may refuse, and what is not seen without them.
 Everything else goes on: a jump to a program that is not there leads nowhere."""

@@ -36,8 +36,9 @@ class Message:
     Attributes:
         kind: ``REQUEST`` or ``RESPONSE``.
         direction: ``INGRESS`` or ``EGRESS``.
-        stream: pairing key. 0 when replies come in the order of requests
-            (HTTP/1, Redis); the stream or correlation id where they do not.
+        stream: pairing key. 0 when replies come in the order of requests and the
+            connection pairs them (HTTP/1); the stream or correlation id, or the parser's
+            own number of the request (``PairingParser``), where they do not.
         start: nanoseconds (the feed's clock) of the segment that holds the first byte.
         end: nanoseconds of the segment that holds the last byte so far.
         length: bytes of the message on the wire so far, head and body.
@@ -144,6 +145,26 @@ class Parser(Protocol):
         """The connection ended. Messages in progress complete; ``error`` is its
         ``error.type`` (``connection_reset``...) or None for an orderly end, in
         which case a message that ends with the connection is complete and well."""
+        ...
+
+
+class PairingParser(Parser, Protocol):
+    """A parser that knows itself which reply answers which request: databases, queues.
+
+    ``Message.stream`` of a request is a number of its own on this connection, that of a
+    response is its request's. A request with ``oneway`` has no response and is over when
+    complete; one that is returned with an ``error`` and without a response is over, too.
+    Messages that are nobody's answer (pushes) are not returned, nor is anything while it is
+    not certain how requests and replies belong together. Heads of requests have ``chatter``,
+    those of responses ``error``, as :mod:`.database` has them.
+    """
+
+    client: int
+    """The direction of requests; -1 until ``begin``."""
+
+    def begin(self, client: int, fresh: bool) -> None:
+        """The first bytes follow. ``client``: the direction of requests. ``fresh``: these
+        are the connection's first ever; else it may have been joined midway."""
         ...
 
 

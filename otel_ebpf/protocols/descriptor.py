@@ -23,6 +23,7 @@ class Descriptor:
             protocols that carry none.
         multiplexed: requests and responses pair by ``Message.stream``, not by their order.
             The parser then follows ``base.StreamParser``.
+        pairs: the parser knows which response is whose; it follows ``base.PairingParser``.
     """
 
     name: str
@@ -30,3 +31,4 @@ class Descriptor:
     parser: Callable[[], Parser]
     carried_context: Callable[[Any], CarriedContext | None] | None = None
     multiplexed: bool = False
+    pairs: bool = False

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import http1, http2
+from . import http1, http2, redis
 from .descriptor import Descriptor
 
-PROTOCOLS: tuple[Descriptor, ...] = (http1.PROTOCOL, http2.PROTOCOL)
+PROTOCOLS: tuple[Descriptor, ...] = (http1.PROTOCOL, http2.PROTOCOL, redis.PROTOCOL)
 
 by_number: Mapping[int, Descriptor] = MappingProxyType({p.number: p for p in PROTOCOLS})
 by_name: Mapping[str, Descriptor] = MappingProxyType({p.name: p for p in PROTOCOLS})

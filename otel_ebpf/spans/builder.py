@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from otel_ebpf.correlation.model import Exchange
 from otel_ebpf.spans import semconv
 from otel_ebpf.spans.clock import Clock
+from otel_ebpf.spans.db import DbSpans
 from otel_ebpf.spans.http import HttpSpans
 from otel_ebpf.spans.model import ERROR, UNSET, Description, Span
 from otel_ebpf.spans.rpc import RpcSpans
@@ -27,6 +28,8 @@ class ProtocolSpans(Protocol):
 PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "http": HttpSpans,
     "grpc": RpcSpans,
+    "redis": DbSpans,
+    "postgresql": DbSpans,
 }
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 

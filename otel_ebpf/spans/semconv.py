@@ -1,6 +1,6 @@
 """Attribute names and fixed values of the OpenTelemetry semantic conventions.
 
-The one place where they are spelled. Version: v1.44 (stable HTTP conventions).
+The one place where they are spelled. Version: v1.44 (stable HTTP and database conventions).
 They are plain strings so that the tracer does not load the conventions package
 at run time; a test compares each with that package's constants.
 """
@@ -13,6 +13,15 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 
 CLIENT_ADDRESS: Final = "client.address"
 CLIENT_PORT: Final = "client.port"
+DB_COLLECTION_NAME: Final = "db.collection.name"
+DB_NAMESPACE: Final = "db.namespace"
+DB_OPERATION_BATCH_SIZE: Final = "db.operation.batch.size"
+DB_OPERATION_NAME: Final = "db.operation.name"
+DB_QUERY_SUMMARY: Final = "db.query.summary"
+DB_QUERY_TEXT: Final = "db.query.text"
+DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
+DB_STORED_PROCEDURE_NAME: Final = "db.stored_procedure.name"
+DB_SYSTEM_NAME: Final = "db.system.name"
 ERROR_TYPE: Final = "error.type"
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"
 HTTP_REQUEST_HEADER_TEMPLATE: Final = "http.request.header"

@@ -14,6 +14,8 @@ _CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 _METADATA = "OTEL_INSTRUMENTATION_GRPC_CAPTURE_METADATA_"
 _METHODS = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
 _LIMITS = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
+_STATEMENT = "OTEL_EBPF_DB_STATEMENT"
+_INTERNAL = "OTEL_EBPF_INTERNAL_CALLS"
 _DEFAULT_LIMIT = 4096
 
 
@@ -28,6 +30,9 @@ class SpanSettings:
         known_methods: others are reported as ``_OTHER``.
         sensitive_query_keys: parameters whose values are redacted.
         value_length_limit: longest text, in characters, that is taken from a message.
+        statements: whether texts of queries, without their literals, go on spans.
+        internal_calls: whether calls that client libraries make on their own account (pings,
+            logins) become spans; else only those that fail do.
     """
 
     server_request_headers: tuple[str, ...] = ()
@@ -39,6 +44,8 @@ class SpanSettings:
     known_methods: frozenset[str] = KNOWN_METHODS
     sensitive_query_keys: tuple[str, ...] = SENSITIVE_QUERY_KEYS
     value_length_limit: int = _DEFAULT_LIMIT
+    statements: bool = True
+    internal_calls: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> SpanSettings:
@@ -53,7 +60,18 @@ class SpanSettings:
             client_request_metadata=_lower(env, _METADATA + "CLIENT_REQUEST"),
             known_methods=frozenset(methods) or KNOWN_METHODS,
             value_length_limit=_limit(env),
+            statements=_choice(env, _STATEMENT, ("sanitized", "off")) == "sanitized",
+            internal_calls=_choice(env, _INTERNAL, ("off", "on")) == "on",
         )
+
+
+def _choice(env: Mapping[str, str], variable: str, words: tuple[str, ...]) -> str:
+    """One of the words; the first where nothing is set."""
+    word = env.get(variable, "").strip().lower() or words[0]
+    word = {"false": "off", "true": "on" if "on" in words else words[0]}.get(word, word)
+    if word not in words:
+        raise UsageError(f"{word!r} is no choice", where=variable, mend=f"use {' or '.join(words)}")
+    return word
 
 
 def _names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:

@@ -155,9 +155,19 @@ def test_a_port_that_is_used_again_is_told_apart_by_the_sequence_number() -> Non
     assert_child(world.server_span("/new"), world.span("/new"), "same_host")
 
 
-def test_unix_sockets_are_not_joined() -> None:
+def test_unix_sockets_are_joined_by_the_kernel_halfs_numbers() -> None:
     world = World()
-    world.feed(*conversation(world.wire(1, 2, family=layout.FAMILY_UNIX)))
+    ends = {"client_address": bytes((7,)) + bytes(15), "server_address": bytes(16)}
+    world.feed(*conversation(world.wire(1, 2, family=layout.FAMILY_UNIX, **ends)))
+    world.wait(SECOND)
+    assert_root(world.span("/x"))
+    assert_child(world.server_span("/x"), world.span("/x"), "same_host")
+
+
+def test_unix_sockets_that_are_older_than_the_agent_are_not_joined() -> None:
+    world = World()
+    ends = {"client_address": bytes(16), "server_address": bytes(16)}
+    world.feed(*conversation(world.wire(1, 2, family=layout.FAMILY_UNIX, **ends)))
     world.wait(SECOND)
     assert_root(world.span("/x"))
     assert_root(world.server_span("/x"))

@@ -13,6 +13,7 @@ from otel_ebpf.spans import semconv
 
 _FOLDER = {
     "CLIENT": "client",
+    "DB": "db",
     "ERROR": "error",
     "HTTP": "http",
     "NETWORK": "network",

@@ -1,0 +1,61 @@
+/* What bytes can be Redis: a command as an array of bulk strings, PING as an inline one. */
+#ifndef OTEL_EBPF_INFER_REDIS_H
+#define OTEL_EBPF_INFER_REDIS_H
+
+#include "infer_message.h"
+
+#define PROTOCOL_REDIS 80
+
+/* "*3\r\n$3\r\nSET\r\n": a count, the first argument's length, and a letter of it. */
+INLINE u8 infer_redis_command(const u8 *p, u32 n)
+{
+	u8 at = 0; /* what was seen last: 1 count, 2 \r, 3 \n, 4 $, 5 length, 6 \r, 7 \n */
+
+	NO_UNROLL
+	for (u32 i = 1; i < INFER_BYTES; i++) {
+		u8 c = p[i];
+		if (i >= n)
+			return BEGINS_MAYBE;
+		if (at == 7)
+			return is_letter(c) ? BEGINS_REQUEST : BEGINS_NOTHING;
+		if ((at == 0 || at == 4) && c > '0' && c <= '9')
+			at += 1;
+		else if ((at == 1 || at == 5) && is_digit(c))
+			at += 0;
+		else if (((at == 1 || at == 5) && c == '\r') || ((at == 2 || at == 6) && c == '\n') ||
+			 (at == 3 && c == '$'))
+			at += 1;
+		else
+			return BEGINS_NOTHING;
+	}
+	return at >= 5 ? BEGINS_REQUEST : BEGINS_NOTHING;
+}
+
+INLINE u8 infer_redis(const u8 *p, u32 n, u8 towards, bool start)
+{
+	u8 c = p[0];
+
+	if (n == 0)
+		return BEGINS_NOTHING;
+	if (towards == TOWARDS_CLIENT) {
+		/* Types of replies, RESP2's and RESP3's. */
+		if (start || c == '+' || c == '-' || c == ':' || c == '$' || c == '*' || c == '%' ||
+		    c == '~' || c == '_' || c == '#' || c == ',' || c == '(' || c == '=' ||
+		    c == '>' || c == '|' || c == '!')
+			return BEGINS_RESPONSE;
+		return BEGINS_NOTHING;
+	}
+	if (c == '*') {
+		u8 begins = infer_redis_command(p, n);
+		/* Of a connection that is known, a command cut anywhere is one. */
+		return towards && begins == BEGINS_MAYBE ? BEGINS_REQUEST : begins;
+	}
+	if (towards)
+		return start && is_letter(c) ? BEGINS_REQUEST : BEGINS_NOTHING;
+	if (n == 6 && W4(p[0], p[1], p[2], p[3]) == W4('P', 'I', 'N', 'G') && p[4] == '\r' &&
+	    p[5] == '\n')
+		return BEGINS_REQUEST;
+	return BEGINS_NOTHING;
+}
+
+#endif

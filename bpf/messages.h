@@ -1,0 +1,262 @@
+/* Protocols of requests and replies other than HTTP: databases, caches, queues.
+ *
+ * Which one a connection speaks is told once, by bytes that can hardly be anything else. From
+ * then on every segment is judged that can begin a message, not only where the connection
+ * turns: their clients write on while replies are due. Which reply answers which request is
+ * the parsers' matter in user space.
+ *
+ * A protocol has a function in an infer_<name>.h and a line in each of the two below. */
+#ifndef OTEL_EBPF_MESSAGES_H
+#define OTEL_EBPF_MESSAGES_H
+
+#include "infer_postgresql.h"
+#include "infer_redis.h"
+
+#define MESSAGE_SLICES 32 /* times what is captured of a run in HTTP */
+#define MESSAGE_MOST 32768
+#define MESSAGE_RECORDS 10 /* of one segment; each takes two of 33 jumps */
+#define MESSAGE_HEADER 5 /* of a password, that is all that is taken */
+
+/* Tries the protocols on a connection of which nothing is known. op->head has n bytes. */
+INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
+{
+	u8 begins = infer_redis(op->head, n, TOWARDS_UNKNOWN, true);
+
+	*protocol = PROTOCOL_REDIS;
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_POSTGRESQL;
+	return infer_postgresql(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+}
+
+/* What a segment begins, of a connection whose protocol is known. */
+INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards, bool start)
+{
+	if (protocol == PROTOCOL_REDIS)
+		return infer_redis(op->head, n, towards, start);
+	if (protocol == PROTOCOL_POSTGRESQL)
+		return infer_postgresql(op->head, n, total, 0, towards, start);
+	return BEGINS_NOTHING;
+}
+
+/* The last bytes of a segment of one buffer, the last one highest. */
+INLINE u64 last_bytes(struct op_t *op)
+{
+	u64 tail = 0;
+
+	if (!op->buf || op->iovcnt || op->mmsg || op->count < 8 ||
+	    read_user(&tail, sizeof(tail), op->buf + op->count - 8))
+		return 0;
+	return tail;
+}
+
+/* The first segment of a run on a connection of which nothing is known; op->head has its
+ * first bytes, op->done of them. */
+INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
+{
+	struct __socket_data *r = &op->rec;
+	u32 n = op->done > INFER_BYTES ? INFER_BYTES : op->done;
+	u64 before = st->bytes[INGRESS] + st->bytes[EGRESS], total = op->total;
+	u8 protocol = 0, begins;
+	/* The role is that of accept or connect, where these were seen. */
+	bool made = st->role != ROLE_UNKNOWN;
+
+	begins = infer_new(op, n, total, last_bytes(op), &protocol);
+	if (begins == BEGINS_NOTHING || !protocol_on(protocol))
+		return BEGINS_NOTHING;
+	if (begins == BEGINS_MAYBE) {
+		if (n >= INFER_BYTES)
+			return BEGINS_NOTHING;
+		__builtin_memcpy(st->before, op->head, INFER_BYTES);
+		st->before_len = n;
+		return begins;
+	}
+	spoken(r->tgid, protocol);
+	st->protocol = protocol;
+	st->role = (begins == BEGINS_REQUEST) == (r->direction == INGRESS) ? ROLE_SERVER
+									      : ROLE_CLIENT;
+	r->flags &= ~FLAG_FRESH;
+	if (made && before + op->count == total)
+		r->flags |= FLAG_FRESH;
+	else
+		st->several = 1;
+	return begins;
+}
+
+/* How much of the segment goes into records: `most` of each message's run of segments, in
+ * records of at most CAPTURE_MAX bytes. */
+INLINE void take_payload(struct op_t *op, struct socket_state_t *st, u32 most)
+{
+	u32 room = most > st->captured ? most - st->captured : 0;
+
+	op->capture = 0;
+	op->slices = 0;
+	if (!op->buf || !room)
+		return;
+	u64 n = op->count < room ? op->count : room;
+	if (op->limit && op->limit < n)
+		n = op->limit;
+	op->capture = n < CAPTURE_MAX ? n : CAPTURE_MAX;
+	st->captured += n;
+	if (n > CAPTURE_MAX && !op->limit && !op->at_entry) {
+		op->slices = MESSAGE_RECORDS;
+		op->room = n - CAPTURE_MAX;
+		op->iovs = op->iovcnt ? op->buf : 0;
+		op->iovn = op->iovcnt;
+		op->place = 0;
+		op->rec.length = CAPTURE_MAX;
+	}
+}
+
+/* Program 22: what follows in a long segment, as a record of its own. */
+INLINE int run_slice(void *ctx)
+{
+	struct op_t *op = operation();
+
+	if (!op || !op->slices)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	u64 told = r->length, n;
+	op->place += told;
+	op->count -= told;
+	op->buf += told;
+	op->slices -= 1;
+	op->kin.count = 0;
+	op->copied = 0;
+	op->iovcnt = 0;
+	r->tcp_seq += (u32)told;
+	r->begins = BEGINS_NOTHING;
+	r->tail_len = 0;
+	n = op->count;
+	if (op->iovs) { /* the rest of the buffer that is next */
+		op->left = op->place;
+		op->buf = 0;
+		NO_UNROLL
+		for (int i = 0; i < IOVECS; i++) {
+			struct iovec_t iov = {};
+			u64 before = op->left;
+			if (i >= op->iovn || read_user(&iov, sizeof(iov), op->iovs + i * 16))
+				break;
+			if (before < iov.len) {
+				op->buf = iov.base + before;
+				n = iov.len - before;
+				break;
+			}
+			op->left = before - iov.len;
+		}
+		if (!op->buf)
+			n = 0;
+	}
+	if (n > op->count)
+		n = op->count;
+	if (n > op->room)
+		n = op->room;
+	if (n > CAPTURE_MAX)
+		n = CAPTURE_MAX;
+	op->capture = n;
+	op->room -= n;
+	if (!op->room || !n || n == op->count)
+		op->slices = 0;
+	r->length = op->slices ? n : op->count; /* the last one tells of all that is left */
+	if (n < r->length && !op->iovs)
+		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
+	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	return 0;
+}
+
+/* Program 21. */
+INLINE int run_messages(void *ctx)
+{
+	struct op_t *op = operation();
+	struct member_fields_offset *o = offsets();
+	struct trace_conf_t *conf = config();
+	u8 begins = BEGINS_NOTHING;
+	bool secret = false;
+
+	if (!op || !o || !conf)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	if (!st)
+		return 0;
+	u32 most = conf->capture * MESSAGE_SLICES;
+	if (most > MESSAGE_MOST)
+		most = MESSAGE_MOST;
+	bool start = false;
+	/* A long send is told of at its exit, when it is certain how much of it moved. */
+	if (op->at_entry && st->protocol && op->buf && op->count > CAPTURE_MAX &&
+	    (st->direction != r->direction || st->captured < most) && defer(op))
+		return 0;
+	if (!st->protocol) {
+		begins = message_first(op, st);
+		start = true;
+		if (begins == BEGINS_NOTHING) {
+			st->bytes[r->direction & 1] += op->count;
+			count(STAT_UNKNOWN_PROTOCOL);
+			return 0;
+		}
+	} else {
+		start = st->direction != r->direction;
+		if (op->at_entry)
+			note_sent(op, st, 0);
+		s32 n = op->buf ? peek_head(op, st, 0) : 0;
+		if (n < 0 && defer(op))
+			return 0;
+		if (n < 0)
+			n = 0;
+		if (start) {
+			st->direction = r->direction;
+			st->captured = 0;
+			st->before_len = 0;
+		}
+		bool serves = st->role == ROLE_SERVER;
+		u8 towards = serves == (r->direction == INGRESS) ? TOWARDS_SERVER : TOWARDS_CLIENT;
+		begins = infer_known(op, st->protocol, n, op->count, towards, start);
+		/* Two requests in a row: from here on a reply need not be the latest one's. */
+		if (begins == BEGINS_REQUEST && !start)
+			st->several = 1;
+		if (st->protocol == PROTOCOL_REDIS && towards == TOWARDS_CLIENT &&
+		    op->head[0] == '$' && is_digit(op->head[5]))
+			most = conf->capture; /* a long string says itself where it ends */
+		secret = st->protocol == PROTOCOL_POSTGRESQL && towards == TOWARDS_SERVER &&
+			 op->head[0] == 'p';
+		if (start && n >= 9 && tls_hello(op->head)) { /* STARTTLS: no more to be seen here */
+			tell(ctx, RECORD_CLOSE, (u64)r->tgid << 32 | r->tid, st, 0, 0, 0);
+			carry_release(st);
+			st->protocol = 0;
+			st->is_request = 0;
+			return 0;
+		}
+	}
+	if (begins != BEGINS_MAYBE)
+		begin_message(op, st, begins);
+	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE)
+		st->captured = 0;
+	r->begins = begins;
+	fill_address(r, st);
+	read_seq(o, op, st);
+	st->bytes[r->direction & 1] += op->count;
+	if (st->role == ROLE_SERVER && r->direction == INGRESS && st->is_request)
+		carry(op, st, r->ts);
+	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
+	if (op->turns && r->direction == INGRESS)
+		turn_does(r->uid);
+	take_payload(op, st, secret ? MESSAGE_HEADER : most);
+	if (begins != BEGINS_REQUEST || (r->direction == EGRESS && !op->works))
+		op->go = 0;
+	if (op->pools && (begins != BEGINS_NOTHING || pool_answers(st, r)))
+		__progs_jmp_tp_map.call(ctx, PROG_POOL);
+	if (op->python && r->direction == EGRESS && begins != BEGINS_NOTHING)
+		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
+	if (op->turns && r->direction == EGRESS && begins != BEGINS_NOTHING)
+		__progs_jmp_tp_map.call(ctx, PROG_TURN);
+	if (op->capture < r->length)
+		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
+	if (op->go)
+		__progs_jmp_tp_map.call(ctx, PROG_GO);
+	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,219 @@
+"""A connection whose parser says which reply answers which request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from otel_ebpf.correlation.conversation import Conversation
+from otel_ebpf.correlation.live import Live
+from otel_ebpf.events.decode import Record
+from otel_ebpf.events.layout import FLAG_FRESH, MAYBE, REQUEST, RESPONSE, ROLE_CLIENT
+from otel_ebpf.protocols import base
+from otel_ebpf.protocols.base import Message, PairingParser
+
+if TYPE_CHECKING:
+    from otel_ebpf.correlation.correlator import Correlator
+
+MAX_OPEN = 4096
+"""Requests without a reply on one connection; above it the oldest are given up."""
+
+
+class PairedConnection(Conversation):
+    """Databases, caches, queues: a reply has the number (``Message.stream``) of its request.
+
+    Attributes:
+        open: exchanges without their whole reply, by that number, the oldest first.
+    """
+
+    __slots__ = ("_begun", "_chatter", "_next_seq", "_unknown", "open")
+
+    def __init__(self, record: Record, unknown: list[Record] | None = None) -> None:
+        super().__init__(record)
+        self.open: dict[int, Live] = {}
+        self._begun: list[Record | None] = [None, None]
+        """By direction: the latest record with which a request or reply began."""
+        self._next_seq = [-1, -1]
+        self._unknown = unknown or []
+        self._chatter: dict[int, Message] = {}
+        """Calls that are told of only when they fail; bounded as ``open``."""
+
+    @property
+    def in_flight(self) -> int:
+        """See ``Conversation``."""
+        return len(self.open)
+
+    def segment(self, record: Record, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        self.last_ts = record.end_ts
+        if self.ended:
+            owner.counts["segments_after_end"] += 1
+            return
+        parser = cast(PairingParser, self.parser)
+        if parser.client < 0:
+            # The first segment whose protocol is known.
+            if record.begins == MAYBE:
+                return
+            asks = base.EGRESS if record.role == ROLE_CLIENT else base.INGRESS
+            parser.begin(asks, bool(record.flags & FLAG_FRESH))
+            early, self._unknown = self._unknown, []
+            for before in early:
+                if before.direction == record.direction:
+                    self._parse(parser, before, owner)
+        self._parse(parser, record, owner)
+
+    def _parse(self, parser: PairingParser, record: Record, owner: Correlator) -> None:
+        direction, length, seq = record.direction, record.length, record.tcp_seq
+        begins = record.begins
+        if begins in (REQUEST, RESPONSE):
+            self._begun[direction] = record
+        expected = self._next_seq[direction]
+        if seq != expected >= 0:
+            self._skip(parser, record, seq - expected & 0xFFFFFFFF, owner)
+        self._next_seq[direction] = seq + length & 0xFFFFFFFF
+        messages = parser.feed(
+            direction,
+            record.data,
+            length,
+            record.ts,
+            record.end_ts,
+            record,
+            record.tail[: record.tail_len] if record.tail_len else b"",
+        )
+        for message in messages:
+            self.take(message, owner)
+        if not self.watched and parser.open_ended:
+            owner.watch(self)
+
+    def _skip(self, parser: PairingParser, record: Record, missing: int, owner: Correlator) -> None:
+        """The stream does not go on where it stood: no probe saw what is between."""
+        owner.counts["gaps"] += 1
+        ts = record.ts
+        if missing >> 31:  # it went back: bytes were told of that did not move
+            messages = parser.gap(record.direction, ts)
+        else:
+            owner.counts["bytes_not_seen"] += missing
+            messages = parser.feed(record.direction, b"", missing, ts, ts, record)
+        for message in messages:
+            self.take(message, owner)
+
+    def take(self, message: Message, owner: Correlator) -> None:
+        """A message begins or completes."""
+        number = message.stream
+        x = self.open.get(number)
+        if message.kind == base.REQUEST:
+            if x is None and number not in self._chatter:
+                if message.head.chatter and not owner.chatter:
+                    self._quiet(message, owner)
+                    return
+                x = self._begin(message, owner)
+            if x is None:
+                if message.error or message.oneway:
+                    self._chatter.pop(number, None)
+                return
+            if message.error or (message.oneway and message.complete):
+                self._finish(x, message, owner)
+            return
+        if x is None:
+            request = self._chatter.get(number)
+            if request is None or not message.complete:
+                return
+            del self._chatter[number]
+            if request.head.chatter > 1 or not (message.head.error or message.error):
+                owner.counts["internal_calls_left_out"] += 1
+                return
+            x = self._begin(request, owner)
+        if x.response_message is None:
+            x.response_message = message
+            x.response = message.head
+            owner.answered(x, self._mark(message))
+        if message.complete:
+            self._finish(x, message, owner)
+
+    def _quiet(self, message: Message, owner: Correlator) -> None:
+        """A call of the client's own (a ping, a login): only its failure is of interest."""
+        if message.error or message.oneway:
+            owner.counts["internal_calls_left_out"] += 1
+            return
+        self._chatter[message.stream] = message
+        if len(self._chatter) > MAX_OPEN:
+            del self._chatter[next(iter(self._chatter))]
+            owner.counts["internal_calls_left_out"] += 1
+
+    def _mark(self, message: Message) -> Record:
+        """The record that says who and why: where the kernel saw the message begin."""
+        first: Record = message.token
+        if first.begins == REQUEST or first.begins == RESPONSE:
+            return first
+        begun = self._begun[message.direction]
+        # A first byte read alone is judged with the rest, one record later.
+        return begun if begun is not None and begun.ts >= first.ts else first
+
+    def _begin(self, message: Message, owner: Correlator) -> Live:
+        first: Record = message.token
+        mark = self._mark(message)
+        x = self.live(message, first, mark, owner)
+        # The number that pairs is the parser's; there are no streams to be asked for.
+        x.stream = 0
+        # Requests behind the first of a segment have no number of their own.
+        if message.offset == 0 and mark.begins == REQUEST:
+            x.uid = mark.uid
+        self.open[message.stream] = x
+        if len(self.open) > MAX_OPEN:
+            owner.counts["requests_given_up"] += 1
+            oldest = self.open[next(iter(self.open))]
+            oldest.request_message.error = "no_response"
+            self._finish(oldest, oldest.request_message, owner)
+        owner.asked(x, mark, self)
+        return x
+
+    def _finish(self, x: Live, last: Message, owner: Correlator) -> None:
+        request, response = x.request_message, x.response_message
+        del self.open[request.stream]
+        x.end = max(last.end, x.start)
+        x.error = last.error
+        x.request_truncated = request.truncated
+        x.request_size = request.length
+        if response is not None:
+            x.response_truncated = response.truncated
+            x.response_size = response.length
+        owner.finished(x)
+
+    def missed(self, record: Record, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        owner.counts["gaps"] += 1
+        self._next_seq[record.direction] = -1
+        if self.parser is not None and not self.ended:
+            for message in self.parser.gap(record.direction, record.ts):
+                self.take(message, owner)
+
+    def settle(self, ts: int, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        if self.parser is not None and not self.ended:
+            for message in self.parser.settle(ts):
+                self.take(message, owner)
+
+    def half_close(self, record: Record, owner: Correlator) -> None:
+        """The conversation is over when the side that answers has said its last."""
+        answering = base.INGRESS if record.role == ROLE_CLIENT else base.EGRESS
+        if record.direction == answering:
+            self.end(record.ts, None, owner)
+
+    def end(self, ts: int, error: str | None, owner: Correlator) -> None:
+        """See ``Conversation``."""
+        if self.ended:
+            return
+        self.ended = True
+        owner.counts["segments_never_understood"] += len(self._unknown)
+        self._unknown = []
+        parser, self.parser = self.parser, None
+        if parser is not None:
+            owner.counts["desyncs"] += parser.desyncs
+            for message in parser.close(ts, error):
+                self.take(message, owner)
+        owner.counts["internal_calls_left_out"] += len(self._chatter)
+        self._chatter.clear()
+        for x in list(self.open.values()):
+            last = x.request_message
+            last.end = max(ts, x.start)
+            last.error = error or "connection_closed"
+            self._finish(x, last, owner)

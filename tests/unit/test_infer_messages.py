@@ -1,0 +1,145 @@
+"""The kernel half's inference from first bytes, compiled with gcc as it is and fed here."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+
+from otel_ebpf.events.layout import MAYBE, NOTHING, REQUEST, RESPONSE
+
+BPF = Path(__file__).resolve().parents[2] / "bpf"
+COMPILER = shutil.which("gcc") or shutil.which("cc")
+UNKNOWN, SERVER, CLIENT = range(3)
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
+
+_SOURCE = """
+#define OTEL_EBPF_HOST_COMPILE
+#include "infer_redis.h"
+#include "infer_postgresql.h"
+u8 redis(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_redis(p, n, towards, start);
+}
+u8 postgresql(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_postgresql(p, n, total, tail, towards, start);
+}
+"""
+
+
+class Inference:
+    """The functions, by name: bytes of a segment -> what they begin."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def __call__(
+        self, protocol: str, data: bytes, towards: int = UNKNOWN, start: bool = True
+    ) -> int:
+        n = min(len(data), 16)
+        head = data[:16] + bytes(16 - n)
+        tail = int.from_bytes(data[-8:], "little") if len(data) >= 8 else 0
+        function = getattr(self._library, protocol)
+        function.argtypes = [ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint64]
+        function.argtypes += [ctypes.c_uint64, ctypes.c_uint8, ctypes.c_bool]
+        function.restype = ctypes.c_uint8
+        return int(function(head, n, len(data), tail, towards, start))
+
+
+@pytest.fixture(scope="module")
+def infer(tmp_path_factory: pytest.TempPathFactory) -> Inference:
+    folder = tmp_path_factory.mktemp("infer")
+    (folder / "infer.c").write_text(_SOURCE)
+    library = folder / "infer.so"
+    assert COMPILER is not None
+    command = [COMPILER, "-shared", "-fPIC", "-O2", "-I", str(BPF), "-o", str(library)]
+    subprocess.run([*command, str(folder / "infer.c")], check=True)
+    return Inference(ctypes.CDLL(str(library)))
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n", REQUEST),
+        (b"*1000\r\n$4\r\nMSET\r\n", REQUEST),
+        (b"*2\r\n$4\r\ninfo\r\n", REQUEST),
+        (b"PING\r\n", REQUEST),
+        (b"*3\r\n$3\r\n", MAYBE),
+        (b"*", MAYBE),
+        (b"*0\r\n$3\r\nSET\r\n$1\r\n", NOTHING),
+        (b"*3\r\n:1\r\n:2\r\n:3\r\n", NOTHING),
+        (b"*2\r\n$1\r\n\x01\r\n$3\r\n", NOTHING),
+        (b"+OK\r\n", NOTHING),  # POP3 says that too
+        (b"-ERR no such message\r\n", NOTHING),
+        (b"$5\r\nhello\r\n", NOTHING),
+        (b"PINGS\r\n", NOTHING),
+        (b"EHLO mail.example\r\n", NOTHING),
+        (b"GET / HTTP/1.1\r\n", NOTHING),
+    ],
+)
+def test_redis_on_an_unknown_connection(infer: Inference, data: bytes, begins: int) -> None:
+    assert infer("redis", data) == begins
+
+
+def test_every_reply_of_a_known_connection_begins_one(infer: Inference) -> None:
+    for kind in b"+-:$*%~_#,(=>|!":
+        assert infer("redis", bytes([kind]) + b"1\r\n", CLIENT, False) == RESPONSE
+    assert infer("redis", b"middle of a string", CLIENT, False) == NOTHING
+    assert infer("redis", b"*3\r\n$3\r\nSE", SERVER, False) == REQUEST
+    assert infer("redis", b"middle of a value", SERVER, False) == NOTHING
+
+
+def startup(minor: int = 0) -> bytes:
+    body = b"user\0me\0database\0shop\0\0"
+    return (len(body) + 8).to_bytes(4, "big") + bytes([0, 3, 0, minor]) + body
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (startup(), REQUEST),
+        (startup(2), REQUEST),
+        (startup() + b"x", NOTHING),
+        (bytes.fromhex("00000008 04d2162f"), REQUEST),
+        (bytes.fromhex("00000008 04d21630"), REQUEST),
+        (bytes.fromhex("00000010 04d2162e 00000001 00000002"), REQUEST),
+        (bytes.fromhex("00000010 04d2162e 00000001"), NOTHING),
+        (b"Q\0\0\0\x0eSELECT 1;\0", REQUEST),
+        (b"Q\0\0\0\x0fSELECT 1;\0", NOTHING),
+        (b"P\0\0\0\x10\0SELECT 1\0\0\0" + b"\0S\0\0\0\x04", REQUEST),
+        (b"P\0\0\0\x10\0SELECT 1\0\0\0" + b"\0S\0\0\0\x05", NOTHING),
+        (b"R\0\0\0\x08\0\0\0\0", NOTHING),
+        (b"Z\0\0\0\x05I", NOTHING),
+    ],
+)
+def test_postgresql_on_an_unknown_connection(infer: Inference, data: bytes, begins: int) -> None:
+    assert infer("postgresql", data) == begins
+
+
+def test_copied_data_and_passwords_begin_nothing(infer: Inference) -> None:
+    for kind in b"dcfpX":
+        assert infer("postgresql", bytes([kind]) + b"\0\0\0\x10abcdefghij", SERVER) == NOTHING
+    for kind in b"QPBEDCFS":
+        assert infer("postgresql", bytes([kind]) + b"\0\0\0\x10abcdefghij", SERVER) == REQUEST
+
+
+def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
+    generator = random.Random(1)
+    packed = zlib.compress(bytes(generator.choices(range(64), k=1_000_000)))
+    hits = 0
+    for number in range(40_000):
+        size = generator.choice((6, 8, 16, 24, 100))
+        data = generator.randbytes(size)
+        if number & 1:
+            at = generator.randrange(len(packed) - size)
+            data = packed[at : at + size]
+        hits += infer("redis", data) == REQUEST
+        hits += infer("postgresql", data) == REQUEST
+    assert hits == 0
