@@ -186,7 +186,9 @@ def _go_lines(go: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append((f"uprobe{'s' * (count > 1)}", f"{function}{f' ({count})' * (count > 1)}"))
     for name, hits in go["requests"].items():
         off = "not bound to its goroutine: its fields are not known for this version"
-        lines.append(("a request", f"{name}: {off if hits is None else f'{hits} uprobe hits'}"))
+        about = "about " * (bool(hits) and " with TLS " in name)  # streams share reads and writes
+        text = off if hits is None else f"{about}{hits} uprobe hits"
+        lines.append(("a request", f"{name}: {text}"))
     for name, facts in go["events"].items():
         often = "none a request" if facts["per_request"] == "0" else facts["per_request"]
         lines.append(("uprobe hits", f"{facts['hits']} for {name} ({often})"))

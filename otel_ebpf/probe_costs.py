@@ -149,7 +149,7 @@ _PLACES = (
         "HTTP/2 served by net/http",
         "go_h2_serve",
         ("net/http.(*http2serverConn).serve", "net/http/internal/http2.(*serverConn).serve"),
-        1,
+        2,
         1,
     ),
     (
@@ -163,7 +163,7 @@ _PLACES = (
         "HTTP/2 served by golang.org/x/net",
         "go_x_serve",
         ("golang.org/x/net/http2.(*serverConn).serve",),
-        1,
+        2,
         1,
     ),
     (
@@ -191,5 +191,7 @@ KINDS = (
     ),
 )
 """Requests whose goroutines are bound to their connections or streams, by the place that
-tells. net/http's HTTP/1 server reads twice: it waits for one byte, then takes the rest. Streams
-that are open at once share Reads and Writes, so of HTTP/2 and gRPC it is the most."""
+tells. net/http's HTTP/1 server reads twice: it waits for one byte, then takes the rest; its
+HTTP/2 server reads a frame's header and then the frame. Of HTTP/2 and gRPC with TLS it is what
+one stream at a time takes, without what is written for flow control; streams that are open at
+once share Reads and Writes."""

@@ -112,11 +112,11 @@ def text(results: dict[Scenario, list[Pair]], command: str, cores: int, price: f
     )
 
 
-def write_between(path: Path, content: str) -> None:
+def write_between(path: Path, content: str, begin: str = BEGIN, end: str = END) -> None:
     """Put ``content`` between the markers of ``path``; everything else stays."""
     old = path.read_text()
-    head, begin, rest = old.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise RuntimeError(f"{path}: the markers {BEGIN} and {END} are missing\n  mend: add them")
+    head, found, rest = old.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise RuntimeError(f"{path}: the markers {begin} and {end} are missing\n  mend: add them")
     path.write_text(f"{head}{begin}\n{content}\n{end}{tail}")

@@ -63,7 +63,7 @@ def test_what_tls_costs_a_request_is_told_for_each_kind_that_the_program_can_spe
     requests = told(stripped)["go"]["requests"]
     assert requests["HTTPS (HTTP/1) served by net/http"] == 4
     assert requests["HTTPS (HTTP/1) asked by net/http"] == 3
-    assert requests["HTTP/2 with TLS served by net/http"] == 3
+    assert requests["HTTP/2 with TLS served by net/http"] == 4
     # Nothing of a library that is not in the program.
     assert not any("grpc-go" in name for name in requests)
     assert cli.main(["doctor", "--pid", str(stripped)]) == 0

@@ -1,0 +1,169 @@
+"""What works for which Go, and what it costs: real services built with each version, the share of
+their calls that have the right parent, and how often uprobes are hit for one request."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.benchmarks.measure import counting, uprobe_hits
+from tests.e2e import relay, truth
+from tests.e2e.agent import TRUTH_ENV, Agent
+from tests.e2e.services import Service
+from tests.e2e.test_go_tls import ask, connect
+from tests.gobuild import build_go
+
+VERSIONS: dict[str, tuple[str, str]] = {
+    # Go -> the versions of grpc-go and golang.org/x/net that its programs have here.
+    "go1.15.15": ("v1.40.0", "v0.0.0-20210525063256-abc453219eb5"),
+    "go1.19.13": ("v1.60.1", "v0.20.0"),
+    "go1.21.13": ("v1.60.1", "v0.20.0"),
+    "go1.24.13": ("v1.72.0", "v0.40.0"),
+    "go1.26.8": ("v1.85.0", "v0.60.0"),
+    "go1.27.4": ("v1.85.0", "v0.60.0"),
+}
+WAYS = {
+    "HTTP/1": "http1",
+    "HTTPS (HTTP/1)": "https",
+    "HTTP/2, net/http": "h2",
+    "HTTP/2, golang.org/x/net": "x",
+    "HTTP/2 with TLS, net/http": "h2s",
+    "gRPC": "grpc",
+    "gRPC with TLS": "grpcs",
+}
+"""Rows of the table, and what the services call them."""
+MODES = ("ctx", "par", "pool")
+CALLS = 3
+
+
+@dataclass
+class Cell:
+    """One way with one Go.
+
+    Attributes:
+        right, wrong, absent: of the calls that the service made, by their parents.
+        served, asked: uprobe hits for one request, on the server's side and the client's.
+        rules: by which rule, for the right ones.
+    """
+
+    right: int = 0
+    wrong: int = 0
+    absent: int = 0
+    served: float = 0.0
+    asked: float = 0.0
+    rules: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Calls that were seen."""
+        return self.right + self.wrong + self.absent
+
+
+def _sum(counter: Counter[tuple[str, str]]) -> Counter[str]:
+    rules: Counter[str] = Counter()
+    for (_, rule), number in counter.items():
+        rules[rule] += number
+    return rules
+
+
+@contextmanager
+def _hits(agent: Agent) -> Iterator[Callable[[], int]]:
+    """How many hits there were since it was asked the last time."""
+    last = uprobe_hits(agent.pid)
+
+    def since() -> int:
+        nonlocal last
+        now = uprobe_hits(agent.pid)
+        found, last = now - last, now
+        return found
+
+    yield since
+
+
+def _cell(requests: int, served: int, asked: int) -> Cell:
+    each = served / requests
+    return Cell(served=each, asked=max(0.0, (asked - each * requests) / (requests * CALLS)))
+
+
+@contextmanager
+def _own(program: Path) -> Iterator[str]:
+    """A file of its own: uprobes are the file's, and hit by other processes of it as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield str(shutil.copy(program, folder))
+
+
+def measure_streams(program: Path, protocol: str, requests: int) -> Cell:
+    """The relay, served and called over one of its protocols, one request at a time."""
+    with (
+        _own(program) as own,
+        Service("back", [program]) as back,
+        Service("front", [own, "-next", back.address]) as front,
+        Agent(pids=[front.pid], env=relay.ENV) as agent,
+        _hits(agent) as since,
+    ):
+        front.command[0] = str(program)  # what makes the load
+        relay.drive(front, protocol, MODES, [protocol], 20, CALLS, tag="warm")
+        since()
+        relay.drive(front, protocol, MODES, [protocol], requests, 0, tag="served")
+        served = since()
+        relay.drive(front, protocol, MODES, [protocol], requests, CALLS, tag="asked")
+        cell = _cell(requests, served, since())
+        said = relay.judge(agent.stop(), front.pid)
+    cell.right, cell.wrong = sum(said.right.values()), sum(said.wrong.values())
+    cell.absent, cell.rules = sum(said.absent.values()), _sum(said.rules)
+    return cell
+
+
+def measure_https(program: Path, requests: int) -> Cell:
+    """The service of the truth, over HTTPS on both sides."""
+    flags = ["-tls", "1.3"]
+    with (
+        _own(program) as own,
+        Service("back", [program, *flags]) as back,
+        Service("front", [own, *flags, "-next", f"https://{back.address}"]) as front,
+        connect(front) as connection,
+        Agent(pids=[front.pid], env=TRUTH_ENV) as agent,
+        _hits(agent) as since,
+    ):
+        modes = ("ctx", "parctx", "pool")
+        for number in range(20):
+            ask(connection, f"/call?id=ctx.warm{number}&mode=ctx&n={CALLS}")
+        since()
+        for _ in range(requests):
+            ask(connection, "/pid")
+        served = since()
+        for number in range(requests):
+            mode = modes[number % len(modes)]
+            ask(connection, f"/call?id={mode}.{number}&mode={mode}&n={CALLS}")
+        cell = _cell(requests, served, since())
+        said = truth.judge(agent.stop(), front.pid)
+    cell.right, cell.wrong = sum(said.right.values()), sum(said.wrong.values())
+    cell.absent, cell.rules = sum(said.absent.values()), _sum(said.rules)
+    return cell
+
+
+def measure(
+    version: str, ways: list[str], requests: int, say: Callable[[str], None] = lambda _: None
+) -> dict[str, Cell | None]:
+    """By way what was measured; None: programs of this version have no such way."""
+    grpc, xnet = VERSIONS[version]
+    modules = {"google.golang.org/grpc": grpc, "golang.org/x/net": xnet}
+    cells: dict[str, Cell | None] = {}
+    with counting():
+        for way in ways:
+            protocol = WAYS[way]
+            if protocol == "https":
+                cell = measure_https(build_go(truth.TRUTH, toolchain=version), requests)
+            elif protocol == "h2" and version < "go1.24":
+                cells[way] = None
+                continue
+            else:
+                cell = measure_streams(relay.build(version, modules), protocol, requests)
+            cells[way] = cell
+            say(f"{version} {way}: {cell}")
+    return cells
