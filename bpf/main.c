@@ -8,5 +8,6 @@
 #include "go.c"
 #include "go_handlers.c"
 #include "go_identity.c"
+#include "go_statements.c"
 #include "tls.c"
 #include "go_headers.c"

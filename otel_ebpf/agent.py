@@ -286,6 +286,11 @@ class Agent:
         needed = self._pipeline.correlator.parents.needs.wanted
         while needed:
             self._targets.need(*needed.pop())
+        needs = self._pipeline.correlator.parents.needs
+        while needs.wanted_statements:
+            self._targets.need_statement(*needs.wanted_statements.pop())
+        while needs.unwanted_statements:
+            self._targets.drop_statement(*needs.unwanted_statements.pop())
         copied = self._pipeline.correlator.parents.anchors.wanted_copies
         while copied:
             self._targets.need_copies(copied.pop())

@@ -38,12 +38,13 @@ from otel_ebpf.discovery.go_identity import (
     identity_places,
 )
 from otel_ebpf.discovery.go_proof import memory_of, prove
+from otel_ebpf.discovery.go_statements import statement_places, statements
 from otel_ebpf.discovery.go_tls_calls import TlsPlan, tls_members, tls_plan
 from otel_ebpf.discovery.load_address import load_bias
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.runtimes import Runtimes
-from otel_ebpf.uprobes import Key, Uprobes, UprobeSide
+from otel_ebpf.uprobes import Key, Place, Uprobes, UprobeSide
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ SERVE = "net/http.(*conn).serve"
 _CLIENT = (READ_LOOP, "go_persist_conn_read_loop")
 _CUR_REQ_POINTER = (1, 20, 0)
 MAX_IMAGES = 4096
+MAX_FOLLOWED = 32
+"""`go` statements of one program that are followed."""
 _TICK = 5.0
 """Seconds between two looks for programs that nobody runs any more."""
 
@@ -200,6 +203,8 @@ class Targets:
         """Programs whose goroutines' births are followed because somebody asked."""
         self._tls: LRUCache[Key, TlsPlan | None] = LRUCache(MAX_IMAGES)
         self._headers: LRUCache[GoBinary, HeaderPlan] = LRUCache(MAX_IMAGES)
+        self._statements: LRUCache[Key, dict[int, set[Place]]] = LRUCache(MAX_IMAGES)
+        """`go` statements that are followed, by program and by the function that they start."""
         self._needs: set[tuple[Key, str]] = set()
         """Programs with probes that fire once a request, and what for."""
         self._proofs: LRUCache[Key, GoBinary] = LRUCache(MAX_IMAGES)
@@ -266,6 +271,15 @@ class Targets:
         ``correlation.needs``."""
         self._work.put((lambda pid: self._need(pid, what), pid))
 
+    def need_statement(self, pid: int, start: int) -> None:
+        """Requests of this Go process would have parents if it were known who bears the
+        goroutines that start others with the function at address ``start``."""
+        self._work.put((lambda pid: self._need_statement(pid, start), pid))
+
+    def drop_statement(self, pid: int, start: int) -> None:
+        """That was of no use."""
+        self._work.put((lambda pid: self._drop_statement(pid, start), pid))
+
     def stop(self) -> None:
         """Ends the thread."""
         self._work.put(None)
@@ -283,6 +297,9 @@ class Targets:
             "uprobes_refused": self._uprobes.refused if self._uprobes else 0,
             "programs_with_births_followed": len(self._births),
             "go_header_functions_not_probed": self.headers_missing,
+            "go_statements_followed": sum(
+                len(set().union(*starts.values())) for starts in self._statements.values()
+            ),
             "programs_probed_for_each_request": len({program for program, _ in self._needs}),
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
             "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
@@ -402,6 +419,44 @@ class Targets:
                     self._apply_go(self._kernel, other, go)
         _log.warning("%s is probed for each request from now on: %s", image.exe, NEEDS[what])
 
+    def _need_statement(self, pid: int, start: int) -> None:
+        image = self._images.get(pid)
+        if image is None or image.go is None or self._uprobes is None:
+            return
+        go = image.go
+        if self._identity != "auto" or go.identity in self._births:
+            return  # nothing is to be probed for that, or all births are followed
+        bias = load_bias(pid, go.entry, self._proc) if go.pie else 0
+        if bias is None:
+            return
+        pcs = statements(go, memory_of(pid, self._proc), bias, start)
+        with self._open(image, go) as descriptor:
+            if descriptor is None or not pcs:
+                return
+            followed = self._statements.setdefault(go.identity, {})
+            before = set().union(*followed.values())
+            places = statement_places(descriptor, go, pcs)[: max(0, MAX_FOLLOWED - len(before))]
+            if not places:
+                return
+            followed.setdefault(start - bias, set()).update(places)
+            self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", places)
+        if not before:
+            _log.warning(
+                "%s is probed where it starts goroutines that start others: %s",
+                image.exe,
+                "those call without the request's context",
+            )
+
+    def _drop_statement(self, pid: int, start: int) -> None:
+        image = self._images.get(pid)
+        if image is None or image.go is None or self._uprobes is None:
+            return
+        bias = load_bias(pid, image.go.entry, self._proc) if image.go.pie else 0
+        followed = self._statements.get(image.go.identity, {})
+        places = followed.pop(start - (bias or 0), set())
+        places -= set().union(*followed.values())
+        self._uprobes.detach(image.go.identity, places)
+
     def _apply(self, image: ProcessImage) -> None:
         assert self._kernel is not None
         if image.problem:
@@ -470,6 +525,7 @@ class Targets:
             places = [(go.symbols[n], program) for n, program in probes if n in go.symbols]
             if plan is not None:
                 places += plan.places
+            places += set().union(*self._statements.get(go.identity, {}).values())
             if headers is not None:
                 places += [(go.symbols[name], program) for name, program in headers.probes]
             self._attach(image, go, places, way, births)

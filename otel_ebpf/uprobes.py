@@ -94,6 +94,12 @@ class Uprobes:
                     _log.warning("%s: %s", file.exe, error)
         return all(place in file.handles for place in wanted)
 
+    def detach(self, key: Key, places: Iterable[Place]) -> None:
+        """Takes some of a program's uprobes away."""
+        file = self._files.get(key)
+        handles = [file.handles.pop(p) for p in places if p in file.handles] if file else []
+        self._remove(file, handles)
+
     def ended(self, pid: int, now: float | None) -> None:
         """``pid`` has ended, or runs something else. ``now``: seconds, any clock."""
         key = self._of.pop(pid, None)
@@ -121,10 +127,13 @@ class Uprobes:
                 self._take_away(file)
 
     def _take_away(self, file: _File) -> None:
-        if not file.handles:
+        self._remove(file, list(file.handles.values()))
+
+    def _remove(self, file: _File | None, handles: list[int]) -> None:
+        if file is None or not handles:
             return
-        self.count -= len(file.handles)
+        self.count -= len(handles)
         try:
-            self._kernel.detach_uprobe(*file.handles.values())
+            self._kernel.detach_uprobe(*handles)
         except (OSError, KeyError) as error:
             _log.warning("%s: its uprobes could not be taken away: %s", file.exe, error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cachetools import LRUCache
+
 HANDLERS = "handlers"
 """Which goroutine serves which stream: calls without a context come out of its handlers."""
 STREAMS = "streams"
@@ -18,9 +20,13 @@ SHARE = 50
 """And of the process's calls so far one in so many: connections that were joined midway, and
 more streams at once than are looked at, leave some without a witness that no probe would give."""
 
-GRACE = 1_000_000_000
+GRACE = 500_000_000
 """Nanoseconds after a process's first call without a witness in which such calls do not count:
 when the agent comes, they are made for requests that began before it."""
+
+MAX_LINES = 4096
+USELESS = 2048
+"""Calls after which no more is asked about goroutines of which none has inherited anything."""
 
 
 class Needs:
@@ -28,10 +34,18 @@ class Needs:
 
     Attributes:
         wanted: (pid, what) that became clear since the agent last took them.
+        wanted_statements: (pid, address of a function) likewise: who bears the goroutines that
+            start others with this function is not known. unwanted_statements: knowing it was of
+            no use.
     """
 
     def __init__(self) -> None:
         self.wanted: set[tuple[int, str]] = set()
+        self.wanted_statements: set[tuple[int, int]] = set()
+        self.unwanted_statements: set[tuple[int, int]] = set()
+        self._lines: LRUCache[tuple[int, int], int] = LRUCache(MAX_LINES)
+        """(pid, function) -> calls that lacked it; below 0: given up."""
+        self._useful: LRUCache[tuple[int, int], bool] = LRUCache(MAX_LINES)
         self._lacking: Counter[tuple[int, str]] = Counter()
         self._serving: set[int] = set()
         self._told: Counter[int] = Counter()
@@ -77,12 +91,44 @@ class Needs:
         if pid in self._serving:
             self._lacks(pid, HANDLERS)
 
+    def lacks_birth(self, pid: int, sites: tuple[int, ...], ts: int) -> None:
+        """A call at ``ts`` by a goroutine that inherits nothing, as far as is known who bore whom.
+
+        Args:
+            sites: addresses of the functions that it was started with, and those that are known
+                to have borne it, the youngest first. Who bore the one that started the last of
+                them is what is not known.
+
+        Asked for again when it lacks twice as often: the goroutines that show where that
+        statement is may have been gone.
+        """
+        if self._too_early(pid, ts):
+            return
+        for site in sites:
+            lacking = self._lines.get((pid, site), 0) + 1
+            if site <= 0 or lacking <= 0:
+                continue
+            self._lines[pid, site] = lacking
+            if lacking >= USELESS and (pid, site) not in self._useful:
+                self._lines[pid, site] = -1
+                self.unwanted_statements.add((pid, site))
+            elif site == sites[-1] and lacking >= ENOUGH and not lacking & lacking - 1:
+                self.wanted_statements.add((pid, site))
+
+    def birth_told(self, pid: int, sites: tuple[int, ...]) -> None:
+        """A goroutine inherits through others whose births are known; ``sites`` as above."""
+        for site in sites:
+            self._useful[pid, site] = True
+
     def process_ended(self, pid: int) -> None:
         """Forgets what is known of a process."""
         self._serving.discard(pid)
         self._told.pop(pid, None)
         self._witnessed.pop(pid, None)
         self._since.pop(pid, None)
+        for lines in (self._lines, self._useful):
+            for line in [line for line in lines if line[0] == pid]:
+                del lines[line]
         for what in (HANDLERS, STREAMS, CONTEXTS, CALLERS):
             self._lacking.pop((pid, what), None)
             self._said.discard((pid, what))

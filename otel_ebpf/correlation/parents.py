@@ -339,10 +339,14 @@ class Parents:
         elif caller:
             self.needs.witnessed(x.pid)
             rule = CALLER_PARENT if inherited else CALLER
+            if len(sites) > 1:
+                self.needs.birth_told(x.pid, sites)
             self._believe(x, caller, rule, sites, believed)
         else:
             if record.caller_goid:
                 self._ask_births(x.pid)
+                if record.flags & FLAG_GO_POOLED:
+                    self.needs.lacks_birth(x.pid, sites, x.start)
             self._no_witness(x)
 
     def _believe(

@@ -57,8 +57,10 @@ class Sites:
         key = (pid, goid)
         born = self._born.get(key)
         if born is None:
+            if not uid:  # or it is not known yet who bore those that bore it
+                return self.verdict(pid, site)
             self._born[key] = uid
-            if uid and not place.closed and place.kept < TRUST:
+            if not place.closed and place.kept < TRUST:
                 self._trial.append(((pid, site), key, uid))
         elif born != uid:
             self.close(pid, site)

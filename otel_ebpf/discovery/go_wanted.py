@@ -39,6 +39,7 @@ WANTED: tuple[str, ...] = (
     "runtime.morestack",
     "runtime.tlsg",
     "runtime.casgstatus",
+    "runtime.newproc",
     "runtime.newproc1",
     "runtime.goexit1",
     "runtime.allp",

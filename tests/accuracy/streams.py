@@ -80,16 +80,16 @@ def run_streams(levels: dict[int, int], *, say: Say = lambda _: None) -> Run:
 
 def run_older(levels: dict[int, int], *, say: Say = lambda _: None) -> Run:
     """The same on connections that are all older than the agent, and in use while it starts.
-    ``levels``: concurrency over each protocol -> requests."""
+    ``levels``: concurrency over all protocols together -> requests over each."""
     modes = [mode for mode, (_, context) in MODES.items() if context]
     runs: list[Run] = []
     for concurrency, requests in levels.items():
         front, back = relay.pair(relay.build())
         pids = {"go-front": front.pid, "go-back": back.pid}
+        share = max(1, concurrency // len(OLDER))
         with front, back, ExitStack() as stack:
             loads = [
-                relay.EarlyLoad(front, served, modes, OLDER, requests, concurrency)
-                for served in OLDER
+                relay.EarlyLoad(front, served, modes, OLDER, requests, share) for served in OLDER
             ]
             for load in loads:
                 stack.enter_context(load)

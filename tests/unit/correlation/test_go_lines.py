@@ -102,3 +102,19 @@ def test_damaged_lines_do_no_harm(data: bytes) -> None:
     program.request("/a")
     program.world.wait(20 * SECOND)
     assert program.world.span("/a/out")
+
+
+def test_one_that_called_before_its_line_was_known_may_inherit_afterwards() -> None:
+    """Who bore those in between is known from some moment on: before, nothing was inherited."""
+    program = Program()
+    program.tried()
+    wire = program.world.wire(1, 2)
+    uid = program.world.asked(wire, "/a")
+    between = next(program.goids)
+    program.call(0, between, "/before")
+    program.call(uid, between, "/a/out")
+    program.world.answered(wire)
+    program.world.wait(2 * SECOND)
+    assert_child(
+        program.world.span("/a/out"), program.world.server_span("/a"), "go.caller_ancestor"
+    )

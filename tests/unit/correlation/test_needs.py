@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from otel_ebpf.correlation.needs import CALLERS, ENOUGH, GRACE, HANDLERS, SHARE, STREAMS, Needs
+from otel_ebpf.correlation.needs import (
+    CALLERS,
+    ENOUGH,
+    GRACE,
+    HANDLERS,
+    SHARE,
+    STREAMS,
+    USELESS,
+    Needs,
+)
 
 PID = 7
 
@@ -56,3 +65,47 @@ def test_a_few_calls_among_many_need_nothing(witnessed: int, asked: bool) -> Non
     for _ in range(ENOUGH):
         needs.lacks_caller(PID, False, GRACE)
     assert needs.wanted == ({(PID, HANDLERS)} if asked else set())
+
+
+CALLER_SITE, BETWEEN = 0x500, 0x600
+
+
+def lack(needs: Needs, times: int, *sites: int) -> None:
+    for _ in range(times):
+        needs.lacks_birth(PID, sites, GRACE)
+
+
+def asking() -> Needs:
+    """A process that has lacked something long ago."""
+    needs = Needs()
+    needs.lacks_birth(PID, (1,), 0)
+    return needs
+
+
+def test_where_goroutines_are_started_is_asked_for_from_the_youngest_up() -> None:
+    needs = asking()
+    lack(needs, ENOUGH - 1, CALLER_SITE)
+    assert not needs.wanted_statements
+    lack(needs, 1, CALLER_SITE)
+    assert needs.wanted_statements == {(PID, CALLER_SITE)}
+    needs.wanted_statements.clear()
+    # Who started the caller's goroutine is known by now: the one before is to be found.
+    lack(needs, ENOUGH, CALLER_SITE, BETWEEN)
+    assert needs.wanted_statements == {(PID, BETWEEN)}
+
+
+def test_goroutines_that_never_inherit_are_let_be() -> None:
+    needs = asking()
+    lack(needs, USELESS, CALLER_SITE, BETWEEN)
+    assert needs.unwanted_statements == {(PID, CALLER_SITE), (PID, BETWEEN)}
+    needs.wanted_statements.clear()
+    lack(needs, 4 * USELESS, CALLER_SITE, BETWEEN)
+    assert not needs.wanted_statements
+
+
+def test_a_statement_that_was_of_use_stays() -> None:
+    needs = asking()
+    lack(needs, ENOUGH, CALLER_SITE)
+    needs.birth_told(PID, (CALLER_SITE, BETWEEN))
+    lack(needs, 4 * USELESS, CALLER_SITE)
+    assert not needs.unwanted_statements
