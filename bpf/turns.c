@@ -1,11 +1,12 @@
 /* Where a turn of an event loop begins: the probes of epoll_wait and epoll_pwait. */
 #include "probe.h"
 
-INLINE bool has_turns(u32 tgid)
+/* enum turns, 0: none, or not traced. */
+INLINE u8 turns_of(u32 tgid)
 {
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 
-	return pi && pi->turns && tracing(tgid);
+	return pi && pi->turns && tracing(tgid) ? pi->turns : 0;
 }
 
 int enter_epoll(struct sys_enter_args *c)
@@ -13,7 +14,8 @@ int enter_epoll(struct sys_enter_args *c)
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tgid = id >> 32;
 
-	if (!has_turns(tgid))
+	u8 kind = turns_of(tgid);
+	if (!kind)
 		return 0;
 	struct turn_t *t = turn_map.lookup(&id), fresh = {};
 	s32 timeout = (s32)c->args[3];
@@ -24,6 +26,11 @@ int enter_epoll(struct sys_enter_args *c)
 		t = turn_map.lookup(&id);
 		if (!t)
 			return 0;
+	}
+	t->batched = kind == TURNS_BATCHED;
+	if (timeout) { /* nothing is left to do */
+		t->first = 0;
+		t->others = 0;
 	}
 	/* Loops count in whole milliseconds, from the time that they knew: not before the last
 	 * wait was over. Without a wait (libuv looks once before it waits) it is not known when

@@ -7,6 +7,10 @@
  * else may have run meanwhile (a timer that was due, a thread pool's result) is told too, or
  * makes that unknown. What follows from it is decided in user space (correlation/turns.py).
  *
+ * Some loops are batched (HAProxy): they read all that is ready, then work on it. Their turn goes on
+ * until they wait with nothing left to do, and what they write has a known cause only if they
+ * have read one message in it.
+ *
  * The probes are attached when the first such process is seen. Tracepoint programs only. */
 #ifndef OTEL_EBPF_TURNS_H
 #define OTEL_EBPF_TURNS_H
@@ -24,13 +28,33 @@ INLINE struct turn_t *my_turn(void)
 	return followed && *followed ? turn_map.lookup(&id) : 0;
 }
 
-/* The thread has done this last: message `uid`, or what is not known (0). */
+/* The thread has done this last: message `uid`, or what is not known (0), of which it may be
+ * told later what it was. */
+INLINE void turn_did(struct turn_t *t, u64 uid)
+{
+	t->last = uid;
+	if (!uid) {
+		t->others++;
+	} else if (!t->first || t->first == uid) {
+		t->first = uid;
+		t->others--;
+	}
+}
+
 INLINE void turn_does(u64 uid)
 {
 	struct turn_t *t = my_turn();
 
 	if (t)
-		t->last = uid;
+		turn_did(t, uid);
+}
+
+/* What the thread writes now follows from this, 0: not known. */
+INLINE u64 turn_cause(struct turn_t *t)
+{
+	if (t->batched)
+		return t->others ? 0 : t->first;
+	return t->last;
 }
 
 /* A socket of the thread ended: what follows (a retry) is on behalf of what it was used for. */
@@ -42,10 +66,12 @@ INLINE void turn_ends(u64 sk, struct socket_state_t *st)
 	if (!t)
 		return;
 	opened = turn_opened_map.lookup(&sk);
+	u64 used_for = st->protocol == PROTOCOL_HTTP1 ? st->uid : 0;
 	if (opened && opened->socket_id == st->socket_id)
-		t->last = opened->last;
-	else
-		t->last = st->protocol == PROTOCOL_HTTP1 ? st->uid : 0;
+		used_for = opened->last;
+	turn_did(t, 0);
+	if (used_for)
+		turn_did(t, used_for);
 }
 
 /* A timer may have run since the loop's wait was over. */
@@ -62,7 +88,7 @@ INLINE void turn_connects(u64 sk, struct socket_state_t *st, u64 now)
 	if (!t)
 		return;
 	struct turn_opened_t opened = {.socket_id = st->socket_id,
-				       .last = t->last,
+				       .last = turn_cause(t),
 				       .due = turn_timer_due(t, now)};
 	turn_opened_map.update(&sk, &opened);
 }
@@ -80,7 +106,7 @@ INLINE int run_turn(void *ctx)
 	if (t) {
 		struct turn_opened_t *opened = 0;
 		r->flags |= FLAG_TURN;
-		r->caller_uid = t->last;
+		r->caller_uid = turn_cause(t);
 		r->caller_goid = op->turns;
 		if (turn_timer_due(t, r->ts))
 			r->flags |= FLAG_DUE;

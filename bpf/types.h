@@ -366,8 +366,11 @@ struct turn_t {
 	u64 since; /* when its last wait was over */
 	u64 last;  /* what it did last in this turn: number of a message, 0: not known */
 	u64 due;   /* when a timer will be due, 0: none */
+	u64 first; /* the first of what it did, in a batched loop's turn */
+	u16 others; /* what it has read beside that; the cause is one of several then */
 	u8 zero;   /* the last look was no wait */
-	u8 pad[7];
+	u8 batched;
+	u8 pad[4];
 };
 
 /* A connection that no request was written on yet. */
@@ -377,7 +380,11 @@ struct turn_opened_t {
 	u64 due;  /* a timer may have asked */
 };
 
-enum turns { TURNS_PROGRAM = 1, TURNS_PROXY = 2 /* runs no code of its users' */ };
+enum turns {
+	TURNS_PROGRAM = 1,
+	TURNS_PROXY = 2,   /* runs no code of its users' */
+	TURNS_BATCHED = 3, /* reads all that is ready before it works on it (HAProxy) */
+};
 
 /* Where a CPython process keeps what python.h reads: addresses, then offsets in bytes. */
 struct python_info_t {

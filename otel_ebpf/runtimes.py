@@ -21,9 +21,10 @@ MAX_LOOKS = 4096
 """Processes that are looked at again; others keep what was found at first."""
 PYTHON_MAP = "python_info_map"
 POOL_MAP = "pool_map"
-PROGRAM, PROXY = 1, 2  # enum turns
-TURNS = frozenset({"nginx", "openresty", "angie"})
-"""Programs whose loops run each callback to its end, beside Node."""
+PROGRAM, PROXY, BATCHED = 1, 2, 3  # enum turns
+TURNS = {"nginx": PROXY, "openresty": PROXY, "angie": PROXY, "haproxy": BATCHED}
+"""Programs whose loops run each callback to its end, beside Node, and whether they are
+believed to before it is seen."""
 
 
 class KernelSide(Protocol):
@@ -114,7 +115,7 @@ class Runtimes:
         if image.language == "python" and image.runtime_name != "pypy":
             self._look(image.pid, now, FIRST_LOOK)
         elif image.language == "nodejs" or image.exe.rpartition("/")[2] in TURNS:
-            kind = PROGRAM if image.language == "nodejs" else PROXY
+            kind = TURNS.get(image.exe.rpartition("/")[2], PROGRAM)
             self._kernel.set_process(image.pid, {"turns": kind})
             if not self.turns:
                 self._kernel.follow_turns()

@@ -15,6 +15,11 @@ from tests.gobuild import cache_dir
 _SEARCH = "/usr/bin:/usr/sbin:/usr/local/bin:/usr/lib/postgresql/15/bin"
 
 
+HAPROXY = ("haproxy", "usr/sbin/haproxy", ("haproxy", "liblua5.3-0",
+           "libopentracing-c-wrapper0", "libopentracing1"))  # fmt: skip
+"""Arguments of ``debian_program`` for HAProxy."""
+
+
 def debian_program(name: str, place: str, packages: Sequence[str]) -> tuple[Path, dict[str, str]]:
     """A program that runs here, and the environment that it needs. Nothing is installed.
 

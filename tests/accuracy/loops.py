@@ -20,6 +20,7 @@ from typing import Any
 from tests.accuracy.harness import HarnessError, Run, Say, drive, load, settle, succeeded
 from tests.accuracy.plan import Call, Kind, Plan
 from tests.accuracy.score import score
+from tests.debian import HAPROXY, debian_program
 from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.services import Service, python_command
 from tests.gobuild import build_go
@@ -80,6 +81,25 @@ def nginx_loop(
     command += ["--dead", "127.0.0.1:1"] * dead
     kind = Kind(name, "proxied", "pooled" if keepalive else "fresh", floor=99.0)
     return Loop(name, command, (kind,), proxy=True)
+
+
+def haproxy_loop(
+    *,
+    keepalive: bool = False,
+    threads: int = 1,
+    dead: bool = False,
+) -> Loop:
+    """HAProxy as a proxy. ``dead``: every other server that it tries refuses connections."""
+    words = ["haproxy"] + ["keep-alive"] * keepalive + ["retries"] * dead
+    words += [f"{threads} threads"] * (threads > 1)
+    name = " ".join(words)
+    program, env = debian_program(*HAPROXY)
+    path = {name: env[name] for name in ("LD_LIBRARY_PATH",) if name in env}
+    command: list[str | Path] = [sys.executable, HERE / "haproxy_target.py", program, "{leaf}"]
+    command += ["--threads", str(threads)] + ["--keepalive"] * keepalive
+    command += ["--dead", "127.0.0.1:1"] * dead
+    kind = Kind(name, "proxied", "pooled" if keepalive else "fresh")
+    return Loop(name, command, (kind,), proxy=True, env=path)
 
 
 def python_pool(server: str, *, pause: int = 0) -> Loop:
@@ -180,7 +200,8 @@ def started_loops(
             words = [str(word).format(leaf=services[LEAF].address) for word in loop.command]
             service = Service(loop.name, words, env=loop.env)
             services[loop.name] = stack.enter_context(service)
-        load(services, plan)
+        proxies = {loop.name for loop in loops if loop.proxy}
+        load({name: s for name, s in services.items() if name not in proxies}, plan)
         yield services, [pid for s in services.values() for pid in _children(s.pid)]
 
 
@@ -230,6 +251,8 @@ def all_loops(pause: int = 0) -> list[Loop]:
         asyncio_loop("starlette", python, uvloop=True, pause=pause),
         nginx_loop(nginx, dead=True),
         nginx_loop(nginx, keepalive=True, workers=2, dead=True),
+        haproxy_loop(dead=True),
+        haproxy_loop(keepalive=True, threads=2),
     ]
     found += [python_pool(server, pause=pause) for server in ("threading", "handed")]
     for name in (shutil.which("node"), os.environ.get("OTEL_EBPF_NODE")):

@@ -36,7 +36,6 @@ http {{
   }}
   server {{
     listen {address};
-    location = /load {{ return 200 "0"; }}
     location = /pending {{ return 200 "0 0"; }}
     location ~ ^/call/(?<id>.*)$ {{
       proxy_http_version 1.1;

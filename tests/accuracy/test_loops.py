@@ -6,7 +6,15 @@ import shutil
 
 import pytest
 
-from tests.accuracy.loops import Loop, asyncio_loop, nginx_loop, node_loop, python_pool, run_loops
+from tests.accuracy.loops import (
+    Loop,
+    asyncio_loop,
+    haproxy_loop,
+    nginx_loop,
+    node_loop,
+    python_pool,
+    run_loops,
+)
 from tests.accuracy.report import level_table, total_table
 from tests.nginx import nginx_program
 from tests.pythons import ASYNC_PACKAGES, python_with
@@ -27,11 +35,13 @@ def test_asyncio_parents_are_true_and_complete() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_parents_by_turns_are_true_in_nginx_and_node() -> None:
+def test_parents_by_turns_are_true_in_proxies_and_node() -> None:
     nginx = nginx_program()
     loops: list[Loop] = [
         nginx_loop(nginx, dead=True),
         nginx_loop(nginx, keepalive=True, workers=2, dead=True),
+        haproxy_loop(dead=True),
+        haproxy_loop(keepalive=True, threads=2),
     ]
     node = shutil.which("node")
     if node:

@@ -77,9 +77,11 @@ def test_loops_with_turns_are_told_to_the_kernel_half() -> None:
     followed.runs(image(6, "", "/usr/sbin/nginx"), 0.0)
     followed.runs(image(7, "", "/usr/bin/sleep"), 0.0)
     followed.forked(6, 8, 0.0)
-    assert followed.turns == {5, 6, 8}
+    followed.runs(image(9, "", "/usr/sbin/haproxy"), 0.0)
+    assert followed.turns == {5, 6, 8, 9}
     assert kernel.followed == 1
-    assert kernel.set == [(5, "proc_info_map", {"turns": 1}), (6, "proc_info_map", {"turns": 2})]
+    told = [(5, 1), (6, 2), (9, 3)]
+    assert kernel.set == [(pid, "proc_info_map", {"turns": kind}) for pid, kind in told]
 
 
 def test_copies_are_followed_once_and_as_long_as_the_process_runs(
