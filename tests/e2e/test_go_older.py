@@ -61,3 +61,17 @@ def test_connections_older_than_the_agent_tell_who_asked(build: str, concurrency
     assert sum(said.right.values()) + sum(said.absent.values()) <= calls
     assert agent.ledger.get("programs_probed_for_each_request", 0) == 0
     assert agent.ledger["go_stack_found"] >= 2 * (len(protocols) - 1)
+
+
+def test_http2_servers_of_before_go_1_21_are_known_without_who_bore_their_readers() -> None:
+    """New connections too."""
+    toolchain, requires, flags = BUILDS["old"]
+    front, back = relay.pair(relay.build(toolchain, requires, flags))
+    called = ("x", "h2s", "grpc", "http1")
+    with front, back, Agent(pids=[front.pid], env=relay.ENV) as agent:
+        for served in ("x", "h2s"):
+            relay.drive(front, served, MODES, called, REQUESTS, len(called), 8, served)
+        spans = agent.stop()
+    said = relay.judge(spans, front.pid)
+    assert not said.wrong, said
+    assert said.right.total() >= 0.99 * 2 * REQUESTS * len(called), f"{said}\n{agent.ledger}"

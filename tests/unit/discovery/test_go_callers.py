@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from otel_ebpf.discovery.go_binary import GoBinary
-from otel_ebpf.discovery.go_callers import stream_members, stream_probes
+from otel_ebpf.discovery.go_callers import loop_members, stream_members, stream_probes
 
 GRPC = "google.golang.org/grpc/internal/transport"
 BUNDLED = {
@@ -39,15 +39,18 @@ def program(
     version: tuple[int, int, int] = (1, 26, 0),
     symbols: tuple[str, ...] = ("net/http.(*http2serverConn).serve",),
     text: str = "go1.26",
+    places: Mapping[str, int] | None = None,
+    **more: object,
 ) -> GoBinary:
     """A Go program of which only this is known."""
     fields = dict.fromkeys(GoBinary.__dataclass_fields__, "")
     known = {
         "version": version,
         "version_text": text,
-        "symbols": dict.fromkeys(symbols, 1),
+        "symbols": places or dict.fromkeys(symbols, 1),
         "offsets": offsets,
         "g_tls_offset": -8,
+        **more,
     }
     return GoBinary(**{**fields, **known})  # type: ignore[arg-type]
 
@@ -100,3 +103,56 @@ def test_maps_that_are_laid_out_in_another_way_are_left_alone() -> None:
     assert stream_members(program(moved))["streams"] == 0
     without = stream_members(program(BUNDLED, text="go1.25 X:noswissmap"))
     assert (without["streams"], without["swiss"]) == (1, 0)
+
+
+READ_FRAMES, READ_LOOP = (
+    "net/http.(*http2serverConn).readFrames",
+    "net/http.(*http2ClientConn).readLoop",
+)
+LOOPS = {
+    **BUNDLED,
+    "net/http.http2serverConn.conn": 16,
+    "net/http.http2ClientConn.tconn": 8,
+}
+
+
+def loops(offsets: Mapping[str, int], sizes: Mapping[str, int], bias: int = 0) -> dict[str, int]:
+    addresses = {READ_FRAMES: 0x1000, READ_LOOP: 0x2000}
+    go = program(offsets, addresses=addresses, sizes=sizes)
+    return loop_members(go, stream_members(go), bias)
+
+
+def test_loops_are_named_by_their_code_where_it_is_loaded() -> None:
+    sizes = {READ_FRAMES: 0x100, READ_LOOP: 0x80}
+    assert loops(LOOPS, sizes, 0x5000) == {
+        "loops.3.start": 0x6000,
+        "loops.3.end": 0x6100,
+        "loops.3.conn": 16,
+        "loops.4.start": 0x7000,
+        "loops.4.end": 0x7080,
+        "loops.4.conn": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("missing", "size"),
+    [
+        ("net/http.http2serverConn.conn", 0x100),
+        ("net/http.http2serverConn.baseCtx", 0x100),
+        ("", 0),
+    ],
+)
+def test_a_loop_that_is_not_wholly_known_is_looked_for_nowhere(missing: str, size: int) -> None:
+    offsets = {name: at for name, at in LOOPS.items() if name != missing}
+    found = loops(offsets, {READ_FRAMES: size, READ_LOOP: 0x80})
+    assert {name.split(".")[1] for name in found} == {"4"}
+
+
+def test_a_client_of_before_2021_has_its_streams_contexts_in_their_requests() -> None:
+    old = {name: at for name, at in BUNDLED.items() if not name.endswith("clientStream.ctx")}
+    assert stream_members(program(old))["h2.0.cc_next"] == -1
+    members = stream_members(
+        program({**old, "net/http.http2clientStream.req": 8, "net/http.Request.ctx": 232})
+    )
+    assert (members["h2.0.cs_req"], members["h2.0.cs_ctx"]) == (8, 232)
+    assert stream_members(program(BUNDLED))["h2.0.cs_req"] == -1
