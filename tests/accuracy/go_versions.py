@@ -13,10 +13,13 @@ from pathlib import Path
 
 from tests.benchmarks.measure import counting, uprobe_hits
 from tests.e2e import relay, truth
+from tests.e2e import test_go_databases as databases
 from tests.e2e.agent import TRUTH_ENV, Agent
+from tests.e2e.raw import Connection
 from tests.e2e.services import Service
 from tests.e2e.test_go_tls import ask, connect
 from tests.gobuild import build_go
+from tests.redis_server import RedisServer
 
 VERSIONS: dict[str, tuple[str, str]] = {
     # Go -> the versions of grpc-go and golang.org/x/net that its programs have here.
@@ -35,8 +38,16 @@ WAYS = {
     "HTTP/2 with TLS, net/http": "h2s",
     "gRPC": "grpc",
     "gRPC with TLS": "grpcs",
+    "Redis (go-redis), by the handler": "seq",
+    "Redis (go-redis), by a pool of workers": "pool",
 }
 """Rows of the table, and what the services call them."""
+CLIENTS: dict[str, dict[str, str]] = {
+    # Go -> the versions of the databases' clients; with others they are not tried.
+    "go1.21.13": dict(zip(databases.MODULES, ("v9.5.1", "v5.5.5", "v1.10.9"), strict=True)),
+    "go1.26.8": databases.MODULES,
+    "go1.27.4": databases.MODULES,
+}
 MODES = ("ctx", "par", "pool")
 CALLS = 3
 
@@ -147,6 +158,39 @@ def measure_https(program: Path, requests: int) -> Cell:
     return cell
 
 
+def measure_redis(program: Path, mode: str, requests: int) -> Cell:
+    """Calls of Redis, by the handler's goroutine or by workers that got its context."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RedisServer(Path(folder)) as redis,
+        Service("front", [program, "-redis", f"127.0.0.1:{redis.port}"]) as front,
+        Agent(pids=[front.pid]) as agent,
+        _hits(agent) as since,
+    ):
+        if mode != "seq":
+            databases.settle(front, agent, "redis")
+        since()
+        asked = 0
+        with Connection("127.0.0.1", front.port) as connection:
+            for calls in (0, CALLS):
+                served, asked = asked, 0
+                for number in range(requests):
+                    connection.get(f"/call?id={mode}.{number}&mode={mode}&n={calls}&db=redis")
+                asked = since()
+        cell = _cell(requests, served, asked)
+        spans = agent.stop()
+    for (_, verdict), number in databases.judge(spans, front.pid).items():
+        if verdict == "wrong":
+            cell.wrong += number
+        elif verdict == "absent":
+            cell.absent += number
+        else:
+            cell.right += number
+            cell.rules[verdict] += number
+    # Until the agent had its probes, the workers' calls had no parents; they are not counted.
+    return cell
+
+
 def measure(
     version: str, ways: list[str], requests: int, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Cell | None]:
@@ -162,6 +206,17 @@ def measure(
             elif protocol == "h2" and version < "go1.24":
                 cells[way] = None
                 continue
+            elif protocol in databases.MODES:
+                if version not in CLIENTS:
+                    cells[way] = None
+                    continue
+                program = build_go(
+                    databases.SOURCE,
+                    toolchain=version,
+                    requires=CLIENTS[version],
+                    language="1.21",
+                )
+                cell = measure_redis(program, protocol, requests)
             else:
                 cell = measure_streams(relay.build(version, modules), protocol, requests)
             cells[way] = cell

@@ -44,7 +44,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 def _wanted(span: Span) -> str:
     """The request that a call names in its text: "MODE.NUMBER"; "" where it names none."""
-    found = re.search(r"(\w+\.\d+)_\d+", span["attributes"].get("db.query.text", ""))
+    found = re.search(r"([a-z]+\.\d+)_\d+", span["attributes"].get("db.query.text", ""))
     return found[1] if found else ""
 
 
@@ -67,17 +67,18 @@ def judge(spans: list[Span], pid: int) -> Counter[tuple[str, str]]:
     return said
 
 
-def _get(front: Service, name: str, db: str, calls: int = CALLS) -> None:
+def get(front: Service, name: str, db: str, calls: int = CALLS) -> None:
+    """One request, named "MODE.NUMBER"."""
     front.get(f"/call?id={name}&mode={name.partition('.')[0]}&n={calls}&db={db}")
 
 
-def _settle(front: Service, agent: Agent, db: str) -> None:
+def settle(front: Service, agent: Agent, db: str) -> None:
     """Calls from workers until the agent has its probes on the program; they have no parents."""
     for number in itertools.count():
         if "it calls databases" in agent.errors:
             return
         assert number < 600, agent.errors
-        front.get(f"/call?id=early.{number}&mode=pool&n=2&db={db}")
+        front.get(f"/call?id=early_{number}&mode=pool&n=2&db={db}")
         time.sleep(SILENCE)
 
 
@@ -98,12 +99,12 @@ def test_redis_is_called_for_the_request_of_the_context(
 ) -> None:
     """Each call has ``named`` commands that name the request."""
     with Service("front", [program, "-redis", f"127.0.0.1:{redis.port}"]) as front:
-        _get(front, "seq.before", db)  # this connection is older than the agent
+        get(front, "seq.before", db)  # this connection is older than the agent
         with Agent(pids=[front.pid]) as agent:
-            _settle(front, agent, db)
+            settle(front, agent, db)
             names = [f"{mode}.{number}" for number in range(REQUESTS) for mode in MODES]
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda name: _get(front, name, db), names))
+                list(pool.map(lambda name: get(front, name, db), names))
             spans = agent.stop()
     said = judge(spans, front.pid)
     check(said, REQUESTS * CALLS * named, agent.ledger)
@@ -118,7 +119,7 @@ def test_calls_on_the_handlers_goroutine_need_no_probe(program: Path, redis: Red
     ):
         names = [f"seq.{number}" for number in range(200)]
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda name: _get(front, name, "redis"), names))
+            list(pool.map(lambda name: get(front, name, "redis"), names))
         spans = agent.stop()
     assert judge(spans, front.pid) == {("seq", "goroutine"): 200 * CALLS}
     assert agent.ledger.get("programs_probed_for_each_request", 0) == 0
