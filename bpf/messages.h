@@ -184,9 +184,12 @@ INLINE int run_messages(void *ctx)
 	if (most > MESSAGE_MOST)
 		most = MESSAGE_MOST;
 	bool start = false;
-	/* A long send is told of at its exit, when it is certain how much of it moved. */
-	if (op->at_entry && st->protocol && op->buf && op->count > CAPTURE_MAX &&
-	    (st->direction != r->direction || st->captured < most) && defer(op))
+	/* A long send, or one of which only the length counts, is told of at its exit, when it is
+	 * certain how much of it moved. */
+	if (op->at_entry && st->protocol && op->buf &&
+	    (op->count > CAPTURE_MAX ||
+	     (st->direction == r->direction && st->captured >= most)) &&
+	    defer(op))
 		return 0;
 	if (!st->protocol) {
 		begins = message_first(op, st);

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import http1, http2, redis
+from . import http1, http2, postgresql, redis
 from .descriptor import Descriptor
 
-PROTOCOLS: tuple[Descriptor, ...] = (http1.PROTOCOL, http2.PROTOCOL, redis.PROTOCOL)
+PROTOCOLS: tuple[Descriptor, ...] = (
+    http1.PROTOCOL,
+    http2.PROTOCOL,
+    postgresql.PROTOCOL,
+    redis.PROTOCOL,
+)
 
 by_number: Mapping[int, Descriptor] = MappingProxyType({p.number: p for p in PROTOCOLS})
 by_name: Mapping[str, Descriptor] = MappingProxyType({p.name: p for p in PROTOCOLS})
