@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from tests.e2e import relay
-from tests.e2e.agent import Agent
+from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.http2_programs import go_client, go_server
 from tests.e2e.query import only, seconds_of, select
+from tests.e2e.services import Service
+from tests.e2e.test_go_tls import ask, connect, joined
+from tests.e2e.truth import TRUTH, judge
+from tests.gobuild import build_go
 
 pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
 
@@ -183,6 +187,8 @@ def test_a_connection_older_than_the_agent_has_all_its_headers_by_uprobe(kind: s
                     client.call(*call)
                 spans = agent.stop()
         assert len(select(spans, "SERVER")) == len(select(spans, "CLIENT")) == 5
+        if way == "uprobe":
+            all_told(agent, 2 * 5 * (2 if kind == "http" else 3))
         if kind == "http":
             names[way] = Counter(
                 (
@@ -202,3 +208,24 @@ def test_a_connection_older_than_the_agent_has_all_its_headers_by_uprobe(kind: s
     else:
         assert names["uprobe"] == {("shop.Echo/Unary", "OK"): 10}
         assert set(names["passive"]) != set(names["uprobe"])
+
+
+def test_http2_over_tls_has_its_headers_told_on_old_connections_too() -> None:
+    program = build_go(TRUTH)
+    tls = ["-tls", "1.3", "-h2"]
+    with (
+        Service("back", [program, *tls]) as back,
+        Service("front", [program, *tls, "-next", f"https://{back.address}"]) as front,
+        connect(front) as connection,
+    ):
+        # The client's connection is there before the agent is, and knows these paths.
+        ask(connection, "/call?id=ctx.before&mode=ctx&n=2")
+        with Agent("--go-http2", "uprobe", pids=[front.pid, back.pid], env=TRUTH_ENV) as agent:
+            for number in range(10):
+                ask(connection, f"/call?id=ctx.{number}&mode=ctx&n=2")
+            spans = agent.stop()
+    verdict = judge(spans, front.pid)
+    assert not verdict.wrong, verdict
+    assert verdict.right == {"ctx": 20}, verdict
+    assert joined(spans, back.pid) == {True: 20}
+    all_told(agent, 2 * 40)

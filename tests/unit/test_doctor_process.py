@@ -121,3 +121,22 @@ def test_every_uprobe_program_has_its_cost() -> None:
     costed = [program for event in EVENTS for program in event.programs]
     assert programs <= set(costed), "say in probe_costs.py how often it is hit"
     assert {kind.program for kind in KINDS} <= set(costed)
+
+
+def test_functions_that_tell_headers_are_named_when_they_are_asked_for(
+    stripped: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def headers(facts: dict[str, Any]) -> set[str]:
+        return {
+            p["program"] for p in facts["go"]["probes"] if p["program"] == "go_h2_process_headers"
+        }
+
+    assert not headers(told(stripped))
+    assert cli.main(["doctor", "--pid", str(stripped), "--go-http2", "uprobe", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert headers(facts)
+    told_by = facts["go"]["http2_headers"]
+    assert (told_by["from"], told_by["missing"]) == ("uprobe", {})
+    request = facts["go"]["events"]["a request read by net/http's HTTP/2 server"]
+    assert request == {"hits": 1, "per_request": "1, on request"}
+    assert cli.main(["doctor", "--pid", str(stripped), "--go-http2", "no"]) == 2
