@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING
 
 from otel_ebpf.correlation.conversation import Conversation
@@ -74,23 +75,11 @@ class StreamConnection(Conversation):
             self._held.append(record)
             if len(self._held) > MAX_HELD:
                 self.release(owner)
-        elif self._waits(record):
-            self._held.append(record)
+            return
+        rest = self._ready(record, owner)
+        if rest is not None:
+            self._held.append(rest)
             owner.hold(self, record.ts + HOLD)
-        else:
-            self._segment(record, owner)
-
-    def _untold(self, record: Record) -> list[bool]:
-        """See ``StreamParser.untold``; nothing where the program tells nothing."""
-        if not record.ref_ts >> 16 & _TOLD or record.begins != FRAMES:
-            return []
-        return self._speaker().untold(
-            record.direction, record.data, record.ref_ts & 0xFFFF, record.tcp_seq
-        )
-
-    def _waits(self, record: Record) -> bool:
-        """Whether the program is still to tell of a header block that ends in this segment."""
-        return any(self._fruitless[trailers] < FRUITLESS for trailers in self._untold(record))
 
     def told(self, record: Record, owner: Correlator) -> None:
         """The program tells what a header block says."""
@@ -100,14 +89,42 @@ class StreamConnection(Conversation):
         self._speaker().tell(record.direction, record.length, block)
         self._go_on(owner)
 
+    def _untold(self, record: Record) -> list[tuple[int, bool]]:
+        """See ``StreamParser.untold``; nothing where the program tells nothing."""
+        if not record.ref_ts >> 16 & _TOLD or record.begins != FRAMES:
+            return []
+        return self._speaker().untold(
+            record.direction, record.data, record.ref_ts & 0xFFFF, record.tcp_seq
+        )
+
+    def _ready(self, record: Record, owner: Correlator) -> Record | None:
+        """Takes a segment up to the first header block that is still to be told; returns the
+        rest. What a block says may have effects before the next one is told."""
+        for at, trailers in self._untold(record):
+            if self._fruitless[trailers] >= FRUITLESS:
+                continue
+            if not at:
+                return record
+            first, rest = copy(record), copy(record)
+            first.data, rest.data = record.data[:at], record.data[at:]
+            rest.ref_ts = record.ref_ts >> 32 << 32 | _TOLD << 16
+            self._segment(first, owner)
+            self._serials[record.direction] = record.ref_ts >> 32
+            return rest
+        self._segment(record, owner)
+        return None
+
     def _go_on(self, owner: Correlator) -> None:
         """Takes what has waited, up to what still has to."""
         held = self._held
-        first = held[0] if held else None
-        while held and not self._waits(held[0]):
-            self._segment(held.popleft(), owner)
-        if held and held[0] is not first:
-            owner.hold(self, held[0].ts + HOLD)
+        while held:
+            waited = held.popleft()
+            rest = self._ready(waited, owner)
+            if rest is not None:
+                held.appendleft(rest)
+                if rest is not waited:
+                    owner.hold(self, rest.ts + HOLD)
+                return
 
     def due(self, now: int, owner: Correlator) -> None:
         """A wait may be over."""
@@ -116,12 +133,11 @@ class StreamConnection(Conversation):
             return
         while held and held[0].ts + HOLD <= now:
             record = held.popleft()
-            for trailers in self._untold(record):
+            for _, trailers in self._untold(record):
                 self._fruitless[trailers] += 1
                 owner.counts["header_blocks_waited_for_in_vain"] += 1
             self._segment(record, owner)
-        while held and not self._waits(held[0]):
-            self._segment(held.popleft(), owner)
+        self._go_on(owner)
         if held:
             owner.hold(self, held[0].ts + HOLD)
 

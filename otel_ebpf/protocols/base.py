@@ -188,9 +188,10 @@ class StreamParser(Parser, Protocol):
         """The program itself tells what a header block says."""
         ...
 
-    def untold(self, direction: int, data: bytes, mid: int, start: int) -> list[bool]:
-        """Of the header blocks that end in these frames, those that were not told yet: for each
-        whether it is one of trailers. Arguments as those of ``frames``."""
+    def untold(self, direction: int, data: bytes, mid: int, start: int) -> list[tuple[int, bool]]:
+        """Of the header blocks that end in these frames, of streams that matter, those that were
+        not told yet: for each where in ``data`` its last frame begins (0: before it), and whether
+        it is one of trailers. Arguments as those of ``frames``."""
         ...
 
     def adopt(self, request: Message) -> None:

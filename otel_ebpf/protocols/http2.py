@@ -104,16 +104,15 @@ class Http2Parser(Streams):
             self.told = ToldBlocks()
         self.told.tell(direction, stream, block)
 
-    def untold(self, direction: int, data: bytes, mid: int, start: int) -> list[bool]:
-        """For each header block that ends in these frames (as ``frames`` takes them), of a
-        stream that matters, and that was not told yet: whether it is one of trailers."""
+    def untold(self, direction: int, data: bytes, mid: int, start: int) -> list[tuple[int, bool]]:
+        """See ``base.StreamParser.untold``."""
         half = self._halves[direction]
         frame = half.frame
         ends = frame is not None and frame.kind in (HEADERS, CONTINUATION)
         opened = frame.stream if ends and frame and frame.flags & END_HEADERS else 0
         wanted: dict[int, int] = {}
         found = []
-        for stream in ended_blocks(data, mid, opened, frame.left if frame else 0):
+        for at, stream in ended_blocks(data, mid, opened, frame.left if frame else 0):
             known = self._streams.get(stream)
             if known is None and direction != self.client >= 0:
                 continue  # an answer that nobody waits for any more
@@ -121,7 +120,7 @@ class Http2Parser(Streams):
             told = self.told.waiting(direction, stream, start) if self.told is not None else 0
             if told < wanted[stream]:
                 message = known and (known.request if direction == self.client else known.response)
-                found.append(message is not None)
+                found.append((at, message is not None))
         return found
 
     def begin(self, direction: int) -> None:

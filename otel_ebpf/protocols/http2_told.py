@@ -119,8 +119,9 @@ def reconcile(seen: Fields, told: Block) -> Fields | None:
     return Fields(told.fields)
 
 
-def ended_blocks(data: bytes, mid: int, open_stream: int, left: int) -> Iterator[int]:
-    """Streams of the header blocks that end in a segment's frames.
+def ended_blocks(data: bytes, mid: int, open_stream: int, left: int) -> Iterator[tuple[int, int]]:
+    """The header blocks that end in a segment's frames: where in ``data`` the frame begins with
+    which each ends (0: before it), and its stream.
 
     Args:
         data, mid: as in ``http2_frames.Walked``.
@@ -128,17 +129,17 @@ def ended_blocks(data: bytes, mid: int, open_stream: int, left: int) -> Iterator
             it that were still to come.
     """
     if open_stream and mid >= left:
-        yield open_stream
+        yield 0, open_stream
     at, size = mid, len(data)
     while at + ENTRY.size <= size:
         _, high, amount, kind, flags, stream = ENTRY.unpack_from(data, at)
-        at += ENTRY.size
+        begin, at = at, at + ENTRY.size
         if not kind:  # DATA comes without its payload
             continue
         amount |= high << 16
         at += amount
         if kind in (HEADERS, CONTINUATION) and flags & END_HEADERS and at <= size:
-            yield stream
+            yield begin, stream
 
 
 class ToldBlocks:

@@ -13,6 +13,7 @@ from otel_ebpf.protocols.hpack_table import MAX_SIZE, Table
 from otel_ebpf.protocols.http2 import MAX_BLOCK, Http2Parser
 from otel_ebpf.protocols.http2_frames import PREFACE
 from otel_ebpf.protocols.http2_streams import MAX_STREAMS
+from otel_ebpf.protocols.http2_told import read_block
 from tests.unit.protocols.http2_wire import CLIENT, Ear, Talk, Wire, asks, frame
 
 SLOW = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
@@ -43,6 +44,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("feed"), st.integers(0, 1), BYTES, st.sampled_from([0, 0, 1, 500])),
         st.tuples(st.just("frames"), st.integers(0, 1), BYTES, st.integers(0, 90)),
+        st.tuples(st.just("tell"), st.integers(0, 1), st.binary(max_size=40), st.integers(0, 90)),
         st.tuples(
             st.sampled_from(["gap", "settle", "begin"]), st.integers(0, 1), st.just(b""), st.just(0)
         ),
@@ -58,7 +60,10 @@ def test_nothing_raises_and_memory_stays_small(steps: list[Any], close: bool) ->
     for clock, (what, direction, data, more) in enumerate(steps):
         if what == "feed":
             parser.feed(direction, data, len(data) + more, clock, clock, object())
+        elif what == "tell":
+            parser.tell(direction, more % 10, read_block(data, more, clock, more))
         elif what == "frames":
+            parser.untold(direction, data, more, clock)
             parser.frames(direction, data, more, bool(more & 1), clock, 500, clock, clock, object())
         elif what == "gap":
             parser.gap(direction, clock)

@@ -98,3 +98,26 @@ def test_the_end_of_the_data_leaves_nothing_waiting() -> None:
     talk.feed(flagged(talk.records()[1]))
     talk.world.end()
     assert status(talk.span("/a", SERVER_SPAN)) == 200
+
+
+def test_of_several_blocks_in_a_segment_each_goes_on_when_it_is_told() -> None:
+    talk = Talk()
+    talk.wire.answer(talk.wire.ask(asks("/a")))
+    talk.records()
+    streams = [talk.wire.ask(asks("/a")), talk.wire.ask(asks("/a", "POST"), b"body")]
+    together = b"".join(data for _, data in talk.wire.turns[-2:])
+    talk.wire.turns[-2:] = [(talk.wire.turns[-1][0], together)]
+    [record] = flagged(talk.records()[1])
+    talk.feed([record])
+    for number, (stream, method) in enumerate(zip(streams, ("GET", "POST"), strict=True)):
+        assert talk.world.counts.get("requests", 0) == number
+        talk.feed([block(talk, stream, [*asks("/a", method)])])
+    assert talk.world.counts["requests"] == 2
+    for stream in streams:
+        talk.wire.answer(stream)
+    talk.feed(flagged(talk.records()[1]))
+    talk.world.wait(SECOND)
+    assert sorted(x.request.method for x in talk.world.out) == ["GET", "POST"]
+    assert {status(x) for x in talk.world.out} == {200}
+    assert talk.world.counts["header_blocks_told"] == 2
+    assert talk.world.counts["gaps"] == 2, "each direction was joined midway, once"

@@ -153,8 +153,8 @@ def test_the_blocks_that_end_in_a_segment_are_found() -> None:
         + entry(9, END_HEADERS, 7, 2, 2)
         + entry(HEADERS, END_HEADERS, 9, 5, 4)
     )
-    assert list(ended_blocks(data, 4, 1, 4)) == [1, 3, 7]
-    assert list(ended_blocks(data, 4, 1, 5)) == [3, 7], "more of the first is to come"
+    assert list(ended_blocks(data, 4, 1, 4)) == [(0, 1), (4, 3), (50, 7)]
+    assert list(ended_blocks(data, 4, 1, 5)) == [(4, 3), (50, 7)], "more of the first is to come"
 
 
 def test_a_connection_joined_midway_has_the_fields_that_are_told() -> None:
@@ -184,8 +184,8 @@ def test_what_is_still_to_be_told_leaves_out_answers_that_nobody_waits_for() -> 
     parser.client = CLIENT
     entry = ENTRY.pack(0, 0, 1, HEADERS, END_HEADERS, 1) + b"\x88"
     assert parser.untold(SERVER, entry, 0, 0) == []
-    assert parser.untold(CLIENT, entry, 0, 0) == [False]
+    assert parser.untold(CLIENT, entry, 0, 0) == [(0, False)]
     parser.tell(CLIENT, 1, Block([], False, None))
     assert parser.untold(CLIENT, entry, 0, 0) == []
-    assert parser.untold(CLIENT, entry + entry, 0, 0) == [False]
+    assert parser.untold(CLIENT, entry + entry, 0, 0) == [(len(entry), False)]
     assert wire.turns
