@@ -18,6 +18,10 @@
 
 #include "trace.h"
 
+#define POOL_FD (1ULL << 63) /* place of an eventfd, with its descriptor */
+#define POOL_SIGNAL 8 /* bytes that move through it */
+#define POOL_HOPS 7
+
 INLINE u64 pool_number(void)
 {
 	struct trace_conf_t *conf = config();
@@ -39,7 +43,7 @@ INLINE struct pool_thread_t *pool_thread(u64 id)
 /* For whom the thread works: its own segment where that means a request. */
 INLINE u64 pool_works_for(struct pool_thread_t *t)
 {
-	return t->serves ? t->segment : t->in;
+	return t->serves && !t->loop ? t->segment : t->in;
 }
 
 /* A thread is born: as if woken by the one that bore it. */
@@ -55,6 +59,105 @@ INLINE void pool_bears(u32 tgid, u32 tid)
 		return;
 	struct pool_thread_t fresh = {.segment = pool_number(), .in = pool_works_for(mine)};
 	pool_threads.update(&born, &fresh);
+}
+
+/* A response has led to a wake of this thread, which serves requests. */
+INLINE void tell_wake(void *ctx, u64 id, u64 uid, u64 segment, u8 hops,
+		      u64 now)
+{
+	u64 at = 0;
+	struct __socket_data_buffer *b = burst_reserve(ctx, now, &at);
+
+	if (!b || at > BURST_DATA - RECORD_ROOM)
+		return;
+	struct __socket_data *r = (struct __socket_data *)(b->data + at);
+	__builtin_memset(r, 0, sizeof(*r));
+	r->type = RECORD_WAKE;
+	r->tgid = id >> 32;
+	r->tid = (u32)id;
+	r->ts = now;
+	r->end_ts = now;
+	r->uid = uid;
+	r->goid = segment;
+	r->rule = hops;
+	r->size = sizeof(*r);
+	burst_commit(b, sizeof(*r));
+}
+
+/* The thread wakes whoever waits at an address. */
+INLINE void pool_wakes_at(u64 id, u64 address)
+{
+	struct pool_thread_t *t = pool_threads.lookup(&id);
+	struct pool_place_t place = {.address = address, .tgid = id >> 32};
+	struct pool_wake_t *before = pool_wakes.lookup(&place);
+	struct pool_wake_t wake = {.ts = bpf_ktime_get_ns(), .tid = (u32)id};
+
+	if (t) {
+		wake.in = pool_works_for(t);
+		wake.token = t->token;
+		wake.hops = t->hops;
+	}
+	if (!before && !wake.in && !wake.token)
+		return; /* as if there had been none */
+	if (before && !before->taken && before->tid != wake.tid &&
+	    (before->in != wake.in || before->token != wake.token))
+		wake.mixed = 1;
+	pool_wakes.update(&place, &wake);
+}
+
+/* The thread has been woken there: takes what was handed on since then. */
+INLINE void pool_woken_at(void *ctx, struct pool_thread_t *t, u64 id, u64 address, u64 since)
+{
+	struct pool_place_t place = {.address = address, .tgid = id >> 32};
+	struct pool_wake_t *wake = pool_wakes.lookup(&place);
+
+	t->in = 0;
+	t->token = 0;
+	if (!wake || wake->ts < since)
+		return;
+	wake->taken = 1;
+	if (wake->mixed)
+		return;
+	t->in = wake->in;
+	t->token = wake->token;
+	t->hops = wake->hops < POOL_HOPS ? wake->hops + 1 : POOL_HOPS;
+	if (t->serves && !t->loop && t->token)
+		tell_wake(ctx, id, t->token, t->segment, wake->hops, bpf_ktime_get_ns());
+}
+
+/* It writes as much as is written to an eventfd, which a loop may wait for. */
+INLINE void pool_signals(u64 id, s32 fd)
+{
+	u32 tgid = id >> 32;
+
+	if (pool_map.lookup(&tgid))
+		pool_wakes_at(id, POOL_FD | (u32)fd);
+}
+
+/* It reads from such a thing. */
+INLINE void pool_signalled(void *ctx, u64 id, s32 fd, long length)
+{
+	u32 tgid = id >> 32;
+
+	if (length != POOL_SIGNAL || !pool_map.lookup(&tgid))
+		return;
+	struct pool_thread_t *t = pool_threads.lookup(&id);
+	struct pool_place_t place = {.address = POOL_FD | (u32)fd, .tgid = tgid};
+	struct pool_wake_t *wake = pool_wakes.lookup(&place);
+	if (t && wake && !wake->taken)
+		pool_woken_at(ctx, t, id, POOL_FD | (u32)fd, 0);
+}
+
+/* It waits for many connections, which ends all that it was woken for. */
+INLINE void pool_waits_for_many(u64 id)
+{
+	struct pool_thread_t *t = pool_threads.lookup(&id);
+
+	if (t) {
+		t->loop = 1;
+		t->in = 0;
+		t->token = 0;
+	}
 }
 
 /* These bytes go on with a response. */
@@ -77,6 +180,7 @@ INLINE int run_pool(void *ctx)
 	if (r->direction == INGRESS) {
 		if (r->begins == BEGINS_RESPONSE) {
 			t->token = r->uid;
+			t->hops = 0;
 		} else if (r->begins == BEGINS_REQUEST) {
 			t->serves = 1;
 			t->token = 0;
@@ -85,14 +189,15 @@ INLINE int run_pool(void *ctx)
 	} else if (r->role == ROLE_SERVER) {
 		t->serves = 1;
 		r->goid = t->segment;
-		r->parent_uid = t->token;
+		if (t->hops <= 1)
+			r->parent_uid = t->token;
 		t->segment = pool_number();
 		t->token = 0;
 		t->in = 0;
 	} else if (r->begins == BEGINS_REQUEST) {
-		r->goid = t->segment;
+		r->goid = t->loop ? 0 : t->segment;
 		if (r->rule == RULE_NONE) {
-			r->rule = t->serves ? RULE_SERVER : RULE_WORKER;
+			r->rule = t->serves && !t->loop ? RULE_SERVER : RULE_WORKER;
 			r->parent_uid = t->in;
 		}
 		t->token = 0;

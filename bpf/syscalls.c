@@ -538,8 +538,10 @@ INLINE int run_exit_receive(struct sys_exit_args *ctx, long ret)
 	u8 call = args.call;
 	u64 sk = sock_of_fd(o, args.fd);
 	struct op_t *op = op_start(id, INGRESS, args.fd, call, bpf_ktime_get_ns());
-	if (!sk && ret > 0)
+	if (!sk && ret > 0) {
 		turn_does(0); /* a pipe, an eventfd: what follows has another cause */
+		pool_signalled(ctx, id, args.fd, ret);
+	}
 	if (!sk || !op)
 		return 0;
 	op->sk = sk;
@@ -586,6 +588,8 @@ int prog_exit_receive(struct sys_exit_args *c)
 
 int enter_write(struct sys_enter_args *c)
 {
+	if (c->args[2] == POOL_SIGNAL)
+		pool_signals(bpf_get_current_pid_tgid(), c->args[0]);
 	return enter_send(c, c->args[0], c->args[1], c->args[2], 0, CALL_WRITE);
 }
 

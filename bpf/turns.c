@@ -15,8 +15,11 @@ int enter_epoll(struct sys_enter_args *c)
 	u32 tgid = id >> 32;
 
 	u8 kind = turns_of(tgid);
-	if (!kind)
+	if (!kind) {
+		if (pool_map.lookup(&tgid))
+			pool_waits_for_many(id);
 		return 0;
+	}
 	struct turn_t *t = turn_map.lookup(&id), fresh = {};
 	s32 timeout = (s32)c->args[3];
 	u64 now = bpf_ktime_get_ns();

@@ -331,7 +331,9 @@ struct pool_thread_t {
 	u64 waits;   /* address that it waits on, 0: none */
 	u64 since;   /* when it began to */
 	u8 serves;   /* it has read a request or written a response: its segments mean one */
-	u8 pad[7];
+	u8 hops;     /* threads that the token has come through, 0: this one read the response */
+	u8 loop;     /* it waits for many connections at once: its segments mean nothing */
+	u8 pad[5];
 };
 
 struct pool_place_t {
@@ -347,7 +349,8 @@ struct pool_wake_t {
 	u32 tid;   /* who woke */
 	u8 taken;  /* somebody has been woken by it */
 	u8 mixed;  /* another thread woke here before that, for something else */
-	u8 pad[2];
+	u8 hops;   /* as of pool_thread_t */
+	u8 pad;
 };
 
 struct python_copy_key {

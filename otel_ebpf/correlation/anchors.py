@@ -161,18 +161,19 @@ class Anchors:
         if self._keep(process, x):
             process.workers.wrote(x, own, woken, serves)
 
-    def woke(self, pid: int, uid: int, segment: int) -> None:
-        """The response to request ``uid`` has led to the waking of a thread in ``segment``."""
+    def woke(self, pid: int, uid: int, segment: int, far: bool) -> None:
+        """The response to request ``uid`` has led to the waking of a thread in ``segment``;
+        ``far``: not by the thread that read it."""
         process = self.processes.get(pid)
         if process is not None and process.workers is not None:
-            process.workers.woke(uid, segment)
+            process.workers.woke(uid, segment, far)
 
     def responded_by_worker(self, server: Live, segment: int, reached: int, ts: int) -> None:
         """Its response begins, which ends ``segment`` of the thread that writes it; what had
         reached that one last is the response to request ``reached`` (0: none)."""
         process = self.processes[server.pid]
         if process.workers is not None:
-            process.workers.woke(reached, segment)
+            process.workers.woke(reached, segment, False)
             for x, rule in process.workers.answered(server, segment):
                 self._threads.claimed(x, server, rule, ts)
 
@@ -243,7 +244,7 @@ class Anchors:
     def stats(self) -> dict[str, int]:
         """Counters for the ledger."""
         processes = self.processes.values()
-        beliefs = [b for p in processes if p.workers for b in p.workers.rules.values()]
+        beliefs = [b for p in processes if p.workers for b in p.workers.believed()]
         turns = [p.turns for p in processes if p.turns is not None]
         return {
             "requests_held": self.held,

@@ -24,6 +24,8 @@ from otel_ebpf.correlation.live import Live
 OWN = "pool.segment"
 OUT = "pool.wake"
 BOTH = "pool.wake+woken"
+FAR = "far"
+"""As ``OUT``, through threads between; only counted."""
 
 TRUST = 0.999
 """Share of its tests that a rule must have passed."""
@@ -63,7 +65,7 @@ class Belief:
 class _Asked:
     """A request that is held, and the segments that it may be for (0: none)."""
 
-    __slots__ = ("outs", "own", "serves", "woken", "x")
+    __slots__ = ("far", "outs", "own", "serves", "woken", "x")
 
     def __init__(self, x: Live, own: int, woken: int, serves: bool) -> None:
         self.x = x
@@ -71,6 +73,7 @@ class _Asked:
         self.own = own
         self.woken = woken
         self.outs: list[int] = []
+        self.far = False
 
     @property
     def disagrees(self) -> bool:
@@ -89,7 +92,7 @@ class Workers:
     def __init__(self) -> None:
         self._asked: OrderedDict[int, _Asked] = OrderedDict()
         self._of_segment: dict[int, list[_Asked]] = {}
-        self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief()}
+        self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief(), FAR: Belief()}
 
     def wrote(self, x: Live, own: int, woken: int, serves: bool) -> None:
         """A request was written in segment ``own`` of a thread that ``woken`` had woken;
@@ -99,12 +102,14 @@ class Workers:
             self._asked.popitem(last=False)
         self._meant(own, asked)
 
-    def woke(self, uid: int, segment: int) -> None:
-        """The response to request ``uid`` has led to a wake of the thread of ``segment``."""
+    def woke(self, uid: int, segment: int, far: bool) -> None:
+        """The response to request ``uid`` has led to a wake of the thread of ``segment``; ``far``:
+        other threads were between the one that read it and this one."""
         asked = self._asked.get(uid)
         if asked is None or segment in asked.outs:
             return
         asked.outs.append(segment)
+        asked.far = asked.far or far
         asked.x.disputed = asked.disagrees
         if segment != asked.own:
             self._meant(segment, asked)
@@ -120,6 +125,10 @@ class Workers:
                 if rule and self.rules[rule].open:
                     decided.append((x, rule))
         return decided
+
+    def believed(self) -> list[Belief]:
+        """What is thought of the rules that give parents."""
+        return [belief for rule, belief in self.rules.items() if rule != FAR]
 
     def disagree(self, x: Live) -> bool:
         """It may be for several."""
@@ -152,10 +161,10 @@ class Workers:
         ``within``: it was written after that exchange began."""
         own, out = asked.own == segment, segment in asked.outs
         if out:
-            rule = BOTH if asked.woken == segment else OUT
+            rule = BOTH if asked.woken == segment else FAR if asked.far else OUT
         elif own and not asked.outs:
             rule = OWN
         else:
             return ""
         self.rules[rule].test(within)
-        return rule if within and not asked.disagrees else ""
+        return rule if within and rule != FAR and not asked.disagrees else ""

@@ -406,7 +406,7 @@ class Kernel:
         Raises:
             KernelError: a program is refused.
         """
-        self._attach_more(pool_probes())
+        self._attach_more([*pool_probes(), *turn_probes()])
 
     def _attach_more(self, probes: Iterable[Probe]) -> None:
         known = set(self.attached)

@@ -22,9 +22,8 @@ from tests.accuracy.plan import Call, Kind, Plan
 from tests.accuracy.score import score
 from tests.debian import HAPROXY, debian_program
 from tests.e2e.agent import TRUTH_ENV, Agent
-from tests.e2e.services import Service, python_command
+from tests.e2e.services import Service
 from tests.gobuild import build_go
-from tests.javabuild import build_java
 from tests.nginx import nginx_program
 from tests.pythons import ASYNC_PACKAGES, python_with
 
@@ -100,35 +99,6 @@ def haproxy_loop(
     command += ["--dead", "127.0.0.1:1"] * dead
     kind = Kind(name, "proxied", "pooled" if keepalive else "fresh")
     return Loop(name, command, (kind,), proxy=True, env=path)
-
-
-def python_pool(server: str, *, pause: int = 0) -> Loop:
-    """A threaded Python service that calls from a pool; ``server`` is "threading" (a thread for
-    each connection) or "handed" (one thread reads, a pool answers)."""
-    label = f"python {server}"
-    kinds = [Kind(label, mode, "pooled", floor=95.0) for mode in ("submitted", "sequential")]
-    # A result that is there before anybody waits for it wakes nobody.
-    kinds += [Kind(label, "executor", transport) for transport in ("pooled", "fresh")]
-    return Loop(label, python_command(HERE / "target.py", server), tuple(kinds), pause)
-
-
-def java_pool(home: Path, client: str, *, virtual: bool = False, pause: int = 0) -> Loop:
-    """A Java service with the JDK at ``home``: a fixed pool, or ``virtual`` threads. It calls with
-    HttpURLConnection ("url") or java.net.http.HttpClient ("client")."""
-    label = "java virtual threads" if virtual else "java"
-    floor = None if virtual else {"url": 99.0, "client": 35.0}[client]
-    kinds = [Kind(label, mode, client, floor=floor) for mode in ("sequential", "submitted")]
-    kinds.append(Kind(label, "executor", client))
-    if client == "client":
-        kinds.append(Kind(label, "async", client))
-    command: list[str | Path] = [
-        home / "bin" / "java",
-        "-Xmx256m",
-        "-cp",
-        build_java(HERE / "java", home),
-    ]
-    command += ["PoolTarget", *(["virtual"] if virtual else [])]
-    return Loop(f"{label} {client}", command, tuple(kinds), pause)
 
 
 def node_loop(program: str | Path, *transports: str, pause: int = 0, label: str = "node") -> Loop:
@@ -254,7 +224,6 @@ def all_loops(pause: int = 0) -> list[Loop]:
         haproxy_loop(dead=True),
         haproxy_loop(keepalive=True, threads=2),
     ]
-    found += [python_pool(server, pause=pause) for server in ("threading", "handed")]
     for name in (shutil.which("node"), os.environ.get("OTEL_EBPF_NODE")):
         if name:
             said = subprocess.run([name, "--version"], capture_output=True, text=True).stdout

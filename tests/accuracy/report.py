@@ -143,12 +143,29 @@ was answered.
 """
 
 
-def loops_document(run: Run, command: str) -> str:
-    """The whole of docs/accuracy-loops.md."""
+POOLS_INTRODUCTION = """# Accuracy of parents in pools of threads
+
+This page is written by `tests/accuracy/run --pools --write-docs`; do not edit it by hand. What
+is measured and how is told in [accuracy.md](accuracy.md), the rules in
+[correlation.md](correlation.md#pools-of-threads).
+
+Each service runs without any instrumentation: it is sent requests, so many at a time, and calls
+a Go service for each. "sequential" calls in the thread that serves, "submitted" has a pool make
+each call and waits for it, "executor" has it make all and waits for one after the other,
+"async" is `HttpClient.sendAsync`. "python threading" has a thread for each connection; in
+"python handed" one thread reads requests and a pool of 16 answers them; "java" is the JDK's
+server with a pool of 16. The pools that call have 8 threads. A kind without a floor of recall may
+abstain; none may be wrong. The first eight calls of a service are lost to learning that it needs
+to be followed.
+"""
+
+
+def loops_document(run: Run, command: str, introduction: str) -> str:
+    """The whole of docs/accuracy-loops.md, or of docs/accuracy-pools.md."""
     machine = f"Linux {platform.release()}, {platform.machine()}"
     return "\n".join(
         [
-            LOOPS_INTRODUCTION, f"Last run: `{command}` on {machine}.", "",
+            introduction, f"Last run: `{command}` on {machine}.", "",
             "## All concurrencies together", "", total_table(run.score), "",
             "## Precision / recall in per cent (edges) by concurrency", "",
             level_table(run.score), "",

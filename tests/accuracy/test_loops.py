@@ -12,7 +12,6 @@ from tests.accuracy.loops import (
     haproxy_loop,
     nginx_loop,
     node_loop,
-    python_pool,
     run_loops,
 )
 from tests.accuracy.report import level_table, total_table
@@ -47,13 +46,5 @@ def test_parents_by_turns_are_true_in_proxies_and_node() -> None:
     if node:
         loops.append(node_loop(node, "pooled", "limited", pause=5))
     run = run_loops(loops, {1: 40, 16: 160}, late=True)
-    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
-    assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
-
-
-@pytest.mark.timeout(300)
-def test_parents_of_calls_from_pools_of_threads_are_true() -> None:
-    loops = [python_pool("threading"), python_pool("handed")]
-    run = run_loops(loops, {1: 60, 16: 400}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"

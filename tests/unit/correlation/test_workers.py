@@ -30,7 +30,7 @@ class Pool(World):
         self.asked(self.first, "/a")
         self.asked(self.second, "/b")
 
-    def made(self, path: str, own: int = 0, woken: int = 0, *wakes: int) -> None:
+    def made(self, path: str, own: int = 0, woken: int = 0, *wakes: int, far: bool = False) -> None:
         """A call by a thread in segment ``own``, woken by one in ``woken``; its response has led
         to wakes in ``wakes``."""
         wire = self.wire(2, 3)
@@ -41,7 +41,7 @@ class Pool(World):
         self.feed(wire.client.recv(reply()))
         self.uid = uid
         for segment in wakes:
-            self.feed(wire.client.tell(layout.WAKE, uid=uid, goid=segment))
+            self.feed(wire.client.tell(layout.WAKE, uid=uid, goid=segment, rule=int(far)))
 
     def answer(self, wire: Wire, segment: int, reached: int = 0) -> None:
         self.feed(wire.server.send(reply(), goid=segment, parent_uid=reached))
@@ -84,6 +84,28 @@ def test_who_woke_a_worker_is_not_believed_alone_and_two_that_wait_are_a_contrad
     assert world.counts["no_parent.wakes_not_certain"] == 1
     assert world.counts["no_parent.wakes_disagree"] == 2
     assert world.counts["no_parent.no_wake_told"] == 1
+
+
+def test_through_other_threads_both_ways_must_lead_to_the_same_thread() -> None:
+    world = Pool()
+    world.made("/there-and-back", 0, A, A, far=True)
+    world.made("/back-only", 0, 0, A, far=True)
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_child(world.span("/there-and-back"), world.server_span("/a"), workers.BOTH)
+    assert_root(world.span("/back-only"))
+
+
+def test_a_contradiction_that_comes_after_the_response_counts_still() -> None:
+    world = Pool()
+    world.made("/out", 0, 0, A)
+    world.answer(world.first, A)
+    world.feed(world.first.server.tell(layout.WAKE, uid=world.uid, goid=B))
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_root(world.span("/out"))
+    assert world.counts["no_parent.wakes_disagree"] == 1
 
 
 def test_a_thread_that_serves_for_the_first_time_has_been_reached_by_its_call() -> None:

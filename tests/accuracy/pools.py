@@ -1,0 +1,48 @@
+"""Services whose calls are made by pools of threads, for the harness of :mod:`.loops`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.accuracy.loops import Loop
+from tests.accuracy.plan import Kind
+from tests.e2e.services import python_command
+from tests.javabuild import build_java, java_home
+
+HERE = Path(__file__).resolve().parent
+
+
+def python_pool(server: str, *, pause: int = 0, floor: float = 97.0) -> Loop:
+    """A threaded Python service that calls from a pool; ``server`` is "threading" (a thread for
+    each connection) or "handed" (one thread reads, a pool answers)."""
+    label = f"python {server}"
+    kinds = [Kind(label, mode, "pooled", floor=floor) for mode in ("submitted", "sequential")]
+    # A result that is there before anybody waits for it wakes nobody.
+    kinds += [Kind(label, "executor", transport) for transport in ("pooled", "fresh")]
+    return Loop(label, python_command(HERE / "target.py", server), tuple(kinds), pause)
+
+
+def java_pool(
+    home: Path, client: str, *, virtual: bool = False, pause: int = 0, floor: float | None = None
+) -> Loop:
+    """A Java service with the JDK at ``home``: a fixed pool, or ``virtual`` threads. It calls with
+    HttpURLConnection ("url") or java.net.http.HttpClient ("client")."""
+    label = "java virtual threads" if virtual else "java"
+    if floor is None and not virtual:
+        floor = {"url": 98.0, "client": 35.0}[client]
+    kinds = [Kind(label, mode, client, floor=floor) for mode in ("sequential", "submitted")]
+    kinds.append(Kind(label, "executor", client))
+    if client == "client":
+        kinds.append(Kind(label, "async", client))
+    command: list[str | Path] = [home / "bin" / "java", "-Xmx256m", "-cp"]
+    command += [build_java(HERE / "java", home), "PoolTarget", *(["virtual"] if virtual else [])]
+    return Loop(f"{label} {client}", command, tuple(kinds), pause)
+
+
+def all_pools(pause: int = 0) -> list[Loop]:
+    """Every pool that can be had here."""
+    found = [python_pool(server, pause=pause) for server in ("threading", "handed")]
+    home = java_home()
+    if home is not None:
+        found += [java_pool(home, client, pause=pause) for client in ("url", "client")]
+    return found
