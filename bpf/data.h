@@ -395,7 +395,7 @@ INLINE int run_data(void *ctx)
 	u32 first = op->go && !op->streams ? go_new_streams(op, st) : 0;
 	if (first)
 		__progs_jmp_tp_map.call(ctx, first);
-	if (!op->plain && (st->tls || (op->go && !st->protocol)))
+	if (!op->plain && (st->tls || (!st->protocol && (op->go || ssl_process(op)))))
 		__progs_jmp_tp_map.call(ctx, PROG_TLS);
 	if (st->protocol >= PROTOCOL_HTTP2) {
 		if (st->protocol == PROTOCOL_HTTP2)

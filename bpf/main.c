@@ -10,4 +10,5 @@
 #include "go_identity.c"
 #include "go_statements.c"
 #include "tls.c"
+#include "openssl.c"
 #include "go_headers.c"

@@ -95,6 +95,10 @@ BPF_HASH(tls_conn_map, struct go_key, struct tls_conn_t, TLS_CALLS);
 BPF_TABLE("lru_hash", struct tls_socket_key, struct tls_socket_t, tls_socket_map, 65536);
 BPF_TABLE("lru_hash", struct go_key, struct tls_reader_t, tls_reader_map, 4096);
 BPF_TABLE("lru_hash", u64, struct tls_caller_t, tls_caller_map, 16384);
+BPF_TABLE("lru_hash", u32, u32, ssl_process_map, 8192); /* processes that have called OpenSSL */
+BPF_TABLE("lru_hash", struct tls_socket_key, struct ssl_retry_t, ssl_retry_map, 4096);
+BPF_TABLE("lru_hash", u64, struct ssl_pending_t, ssl_pending_map, 16384);
+BPF_TABLE("lru_hash", u64, struct ssl_in_t, ssl_in_map, 16384);
 
 #define HEADER_BLOCKS 512
 BPF_TABLE("lru_hash", struct http2_seq_key, u32, http2_tcp_seq_map, 4096);

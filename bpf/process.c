@@ -110,6 +110,7 @@ int on_exec(void *c)
 
 	proc_info_map.delete(&tgid); /* another program now */
 	python_info_map.delete(&tgid);
+	ssl_process_map.delete(&tgid);
 	pool_map.delete(&tgid);
 	go_thread_ends(bpf_get_current_pid_tgid());
 	/* A short one must be looked at before it is gone. */

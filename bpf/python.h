@@ -251,7 +251,8 @@ INLINE int run_python(void *ctx)
 			context = above;
 			if (i == 0) {
 				r->caller_site = named;
-				r->ref_ts = when;
+				if (when) /* else it may hold a place in a TLS stream */
+					r->ref_ts = when;
 			} else {
 				r->context_uid = named;
 				r->caller_uid = when;

@@ -421,6 +421,8 @@ int kp_data(struct pt_regs *regs)
 	if (st->role == ROLE_SERVER && st->is_request)
 		carry(op, st, r->ts);
 	r->uid = st->uid;
+	if (!op->go)
+		turn_does(st->uid);
 	op->capture = 0;
 	if (st->captured < conf->capture) {
 		op->capture = conf->capture - st->captured;
@@ -430,7 +432,7 @@ int kp_data(struct pt_regs *regs)
 	}
 	if (op->capture < op->count)
 		tls_tail(op);
-	if (begins != BEGINS_NOTHING &&
+	if (op->go && begins != BEGINS_NOTHING &&
 	    !(st->context && begins == BEGINS_REQUEST && !op->births))
 		__progs_jmp_kp_map.call(regs, KP_GO);
 	__progs_jmp_kp_map.call(regs, KP_OUTPUT);

@@ -1,6 +1,6 @@
-/* TLS of Go programs, seen from the system calls beneath it. What a program writes is recorded
- * when its first ciphertext leaves, here; what it reads is recorded by tls.c, on the way out of
- * crypto/tls. The ciphertext itself is not recorded. */
+/* TLS of Go programs and of OpenSSL, seen from the system calls beneath it. What a program writes
+ * is recorded when its first ciphertext leaves, here; what it reads is recorded by tls.c and
+ * openssl.c, on the way out of the library. The ciphertext itself is not recorded. */
 #ifndef OTEL_EBPF_TLS_H
 #define OTEL_EBPF_TLS_H
 
@@ -11,6 +11,9 @@
 #define TLS_APPLICATION_DATA 0x17
 /* What a record adds to its plaintext: less than this in every cipher suite of crypto/tls. */
 #define TLS_OVERHEAD 64
+
+/* In a go_key, of a thread of a program that is not Go's: with its number. */
+#define TLS_THREAD (1ULL << 63)
 
 enum tls_way { TLS_CIPHER = 0, TLS_GOES_ON = 1, TLS_WITNESSES = 2 };
 
@@ -31,6 +34,12 @@ INLINE u64 tls_place(u32 end, u32 span, u32 before)
 {
 	return TLS_PLACE | (u64)end << TLS_PLACE_END_SHIFT |
 	       (u64)(span & 0x7fff) << TLS_PLACE_SPAN_SHIFT | (before & 0xffff);
+}
+
+/* Who is inside of a TLS library, if anybody is. */
+INLINE u64 tls_runner(struct op_t *op)
+{
+	return op->go ? op->rec.goid : TLS_THREAD | op->rec.tid;
 }
 
 /* From now on the socket's conversation is what the program reads and writes through TLS. */
@@ -65,17 +74,37 @@ INLINE bool tls_learn(struct op_t *op, struct socket_state_t *st, u64 conn, u8 k
 	return true;
 }
 
+/* From here on op is about what the program has written. */
+INLINE u8 tls_plain(struct op_t *op, struct socket_state_t *st, u64 buf, u64 len)
+{
+	op->buf = buf;
+	op->count = len;
+	op->iovcnt = 0;
+	op->limit = 0;
+	op->mmsg = 0;
+	op->at_entry = 0; /* how the ciphertext fares says nothing of these bytes */
+	op->rec.length = len;
+	op->rec.syscall = CALL_TLS_WRITE | (st->tls_whole ? TLS_WHOLE : 0);
+	return TLS_GOES_ON;
+}
+
+#include "openssl.h"
+
 /* Bytes on the socket of a TLS connection, or of one that may be. TLS_GOES_ON: op is to go on,
  * as it is or as the plaintext that these bytes are the first ciphertext of. */
 INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st)
 {
 	struct __socket_data *r = &op->rec;
 	u32 tgid = r->tgid, complete = 0, seq = 0;
-	struct go_key key = {.goid = r->goid, .tgid = tgid};
+	struct go_key key = {.goid = tls_runner(op), .tgid = tgid};
 	struct tls_conn_t *t;
 	struct proc_info_t *pi;
 	u8 header[8] = {};
 
+	if (r->direction == INGRESS && st->tls && !op->go) {
+		ssl_arrived(o, op, st);
+		return TLS_CIPHER;
+	}
 	if (r->direction == INGRESS && st->tls) {
 		if (!op->go || st->direction != EGRESS || st->role != ROLE_CLIENT ||
 		    st->protocol != PROTOCOL_HTTP1)
@@ -87,25 +116,33 @@ INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		r->uid = st->uid;
 		return TLS_WITNESSES;
 	}
-	if (!op->iovcnt && op->count >= TLS_RECORD_HEADER)
-		read_user(header, TLS_RECORD_HEADER, op->buf);
-	t = r->goid ? tls_conn_map.lookup(&key) : 0;
+	u64 first = op->buf;
+	if (op->iovcnt)
+		READ_USER(first, op->buf, 0);
+	if (op->count >= TLS_RECORD_HEADER)
+		read_user(header, TLS_RECORD_HEADER, first);
+	t = key.goid ? tls_conn_map.lookup(&key) : 0;
 	bool known = st->tls;
 	if (t && !tls_learn(op, st, t->conn, t->kind, header))
 		t = 0;
 	if (r->direction == INGRESS) {
+		if (t && !op->go)
+			ssl_arrived(o, op, st);
 		if (t)
 			return TLS_CIPHER;
-		if (header[0] == TLS_APPLICATION_DATA && tls_header(header) && r->goid) {
+		if ((header[0] == TLS_APPLICATION_DATA || !op->go) && tls_header(header) && key.goid) {
 			/* Perhaps the Read around it tells in a moment whose bytes these are. */
 			struct tls_reader_t reader = {.sk = op->sk,
 						      .socket_id = st->socket_id,
 						      .ts = r->ts,
-						      .fd = r->fd};
+						      .fd = r->fd,
+						      .type = header[0]};
 			tls_reader_map.update(&key, &reader);
 		}
 		return TLS_GOES_ON;
 	}
+	if (!op->go)
+		return ssl_segment(o, op, st, t, known, first, header);
 	if (!t)
 		return st->tls ? TLS_CIPHER : TLS_GOES_ON;
 	pi = proc_info_map.lookup(&tgid);
@@ -128,15 +165,7 @@ INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		r->ref_ts = tls_place(seq + TLS_RECORD_HEADER + size,
 				      size > TLS_OVERHEAD ? size - TLS_OVERHEAD : 0, 0);
 	}
-	op->buf = t->buf;
-	op->count = t->len;
-	op->iovcnt = 0;
-	op->limit = 0;
-	op->mmsg = 0;
-	op->at_entry = 0; /* how the ciphertext fares says nothing of these bytes */
-	r->length = t->len;
-	r->syscall = CALL_TLS_WRITE | (st->tls_whole ? TLS_WHOLE : 0);
-	return TLS_GOES_ON;
+	return tls_plain(op, st, t->buf, t->len);
 }
 
 INLINE void tell(void *ctx, u8 type, u64 id, struct socket_state_t *st, u8 direction, u64 length,
@@ -154,7 +183,9 @@ INLINE int run_tls(void *ctx)
 	struct socket_state_t *st = socket_state_map.lookup(&sk);
 	if (!st)
 		return 0;
-	if (op->plain && !(op->go && tls_hello(op->head))) { /* bytes that look like it */
+	if (op->plain && !op->go && tls_header(op->head))
+		ssl_ask(ctx, op);
+	if (op->plain && !((op->go || ssl_process(op)) && tls_hello(op->head))) { /* bytes that look like it */
 		if (op->capture < op->rec.length)
 			__progs_jmp_tp_map.call(ctx, PROG_TAIL);
 		__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);

@@ -116,7 +116,10 @@ class Agent:
         self._processes = ProcessTable(env)
         self._processes.on_new = self._described
         self._capture: CaptureWriter | None = None
-        self._targets = Targets(config.globs, config.go_identity, config.go_http2)
+        chosen = config.pids or config.globs
+        self._targets = Targets(
+            config.globs, config.go_identity, config.go_http2, everything=not chosen
+        )
         self._pipeline = Pipeline(
             Ids(),
             builder,
@@ -179,7 +182,7 @@ class Agent:
         if not config.globs:
             self._chosen = kernel.traces
         kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
-        kernel.open_executions(self._on_exec)
+        kernel.open_executions(self._on_exec, self._targets.speaks_tls)
         kernel.attach()
         looking.join()
         self._targets.start(kernel, images)

@@ -43,6 +43,7 @@ from otel_ebpf.discovery.go_tls_calls import TlsPlan, tls_members, tls_plan
 from otel_ebpf.discovery.load_address import load_bias
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.openssl import OpenSsl
 from otel_ebpf.runtimes import Runtimes
 from otel_ebpf.uprobes import Key, Place, Uprobes, UprobeSide
 
@@ -181,6 +182,7 @@ class Targets:
         globs: ``--exe`` patterns; a program whose path or name matches is chosen.
         identity: how goroutines are told apart, one of ``go_identity.WAYS``.
         go_http2: where HTTP/2 headers come from, one of ``go_headers.WAYS``.
+        everything: no process was chosen by number or name.
         told: called from this thread with each Go process that is ready.
     """
 
@@ -190,7 +192,9 @@ class Targets:
         identity: str = "auto",
         go_http2: str = PASSIVE,
         proc: ProcFs | None = None,
+        everything: bool = False,
     ) -> None:
+        self._everything = everything
         self._globs = tuple(globs)
         self._proc = proc or ProcFs()
         self._identity = identity
@@ -213,6 +217,7 @@ class Targets:
         self._kernel: KernelSide | None = None
         self._uprobes: Uprobes | None = None
         self._runtimes: Runtimes | None = None
+        self._openssl: OpenSsl | None = None
         self.found: deque[tuple[int, str]] = deque()
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.go_processes = 0
@@ -236,6 +241,7 @@ class Targets:
         self._kernel = kernel
         self._uprobes = Uprobes(kernel)
         self._runtimes = Runtimes(kernel)
+        self._openssl = OpenSsl(kernel, self._proc, self._everything)
         for image in images:
             self._apply(image)
         self._thread.start()
@@ -247,6 +253,10 @@ class Targets:
     def forked(self, parent: int, child: int) -> None:
         """A process runs a copy of its parent's program."""
         self._work.put((lambda pid: self._forked(pid, child), parent))
+
+    def speaks_tls(self, pid: int) -> None:
+        """A process speaks TLS of which no probe tells."""
+        self._work.put((self._speaks_tls, pid))
 
     def ended(self, pid: int) -> None:
         """A process has ended."""
@@ -293,8 +303,12 @@ class Targets:
             "go_processes_without_goroutines": self.go_without_identity,
             "go_processes_with_offsets_not_proved": self.go_unproved,
             "programs_unreadable": self.unreadable,
-            "uprobes": self._uprobes.count if self._uprobes else 0,
-            "uprobes_refused": self._uprobes.refused if self._uprobes else 0,
+            "uprobes": (self._uprobes.count if self._uprobes else 0)
+            + (self._openssl.uprobes if self._openssl else 0),
+            "uprobes_refused": (self._uprobes.refused if self._uprobes else 0)
+            + (self._openssl.refused if self._openssl else 0),
+            "processes_with_openssl": self._openssl.processes if self._openssl else 0,
+            "processes_with_tls_not_readable": self._openssl.opaque if self._openssl else 0,
             "programs_with_births_followed": len(self._births),
             "go_header_functions_not_probed": self.headers_missing,
             "go_statements_followed": sum(
@@ -324,12 +338,17 @@ class Targets:
             self._guard(*job)
 
     def _due(self, next_tick: float) -> float:
-        look = self._runtimes.next_look() if self._runtimes else None
-        return next_tick if look is None else min(next_tick, look)
+        looks = [next_tick]
+        for follower in (self._runtimes, self._openssl):
+            look = follower.next_look() if follower is not None else None
+            if look is not None:
+                looks.append(look)
+        return min(looks)
 
     def _look_again(self, _: int) -> None:
-        assert self._runtimes is not None
+        assert self._runtimes is not None and self._openssl is not None
         self._runtimes.tick(time.monotonic())
+        self._openssl.tick(time.monotonic())
 
     def _tick(self, _: int) -> None:
         assert self._uprobes is not None
@@ -372,14 +391,23 @@ class Targets:
         self._uprobes.ended(pid, time.monotonic())
         if self._runtimes is not None:
             self._runtimes.ended(pid)
+        if self._openssl is not None:
+            self._openssl.ended(pid, time.monotonic())
 
     def _forked(self, parent: int, child: int) -> None:
         if self._runtimes is not None:
             self._runtimes.forked(parent, child, time.monotonic())
+        if self._openssl is not None:
+            self._openssl.forked(parent, child)
         image = self._images.get(parent)
         if image is not None and image.go is not None and self._uprobes is not None:
             self._images[child] = replace(image, pid=child)
             self._uprobes.runs(child, image.go.identity, image.exe)
+
+    def _speaks_tls(self, pid: int) -> None:
+        image = self._images.get(pid)
+        if self._openssl is not None and (image is None or image.go is None):
+            self._openssl.speaks_tls(pid, time.monotonic())
 
     def _need_copies(self, pid: int) -> None:
         assert self._runtimes is not None
@@ -468,8 +496,10 @@ class Targets:
         image = self._proved(image)
         if image.go is not None:
             self._apply_go(self._kernel, image, image.go)
-        elif self._runtimes is not None:
+        else:
+            assert self._runtimes is not None and self._openssl is not None
             self._runtimes.runs(image, time.monotonic())
+            self._openssl.runs(image.pid, time.monotonic())
         # The kernel half forgets a process at its end, which may have come before it was told.
         if not self._alive(image.pid, image.start_ticks):
             self._kernel.forget(image.pid)

@@ -190,7 +190,7 @@ class Parents:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
             self._abstain(x, "go_not_ready")
         elif record.flags & (FLAG_TASK | FLAG_TURN) or (
-            record.caller_site and record.ref_ts and rule in (RULE_NONE, RULE_WORKER, RULE_SERVER)
+            record.caller_site and _made(record) and rule in (RULE_NONE, RULE_WORKER, RULE_SERVER)
         ):
             self._hold(x, record)
         elif rule in (RULE_WORKER, RULE_SERVER):
@@ -250,7 +250,7 @@ class Parents:
             self.anchors.hold_turn(x, record.caller_uid, opened, due, proxy)
             return
         chain = (record.caller_goid, record.caller_site, record.context_uid)
-        born = (0, record.ref_ts, record.caller_uid)
+        born = (0, _made(record), record.caller_uid)
         known = 1 + bool(chain[1]) + bool(chain[2])
         self.anchors.hold(x, chain[:known], born[:known])
 
@@ -264,7 +264,7 @@ class Parents:
         if record.goid and not record.flags & FLAG_GO:
             self.anchors.responded_by_worker(x, record.goid, record.parent_uid, record.ts)
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
-        self.anchors.responded(x, identity, record.ref_ts, record.ts)
+        self.anchors.responded(x, identity, _made(record), record.ts)
 
     def stream(self, x: Live, record: Record, now: int) -> None:
         """A client request was written on a connection of many streams. Whoever writes
@@ -484,3 +484,9 @@ class Parents:
         if server.carried is not None:
             self.carried(server)
         self._assembly.settle(server)
+
+
+def _made(record: Record) -> int:
+    """When the context that ``record`` tells of was made from another, in ns; 0: it is not
+    told, or that member tells of a place in a TLS stream."""
+    return 0 if record.ref_ts >> 63 else record.ref_ts

@@ -86,6 +86,10 @@ STATS = (
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 
 
+_SPEAKS_TLS = 1 << 31
+"""In the number of a process: why it is told. PROCESS_SPEAKS_TLS of the C side."""
+
+
 class Kernel:
     """The loaded kernel half.
 
@@ -314,11 +318,18 @@ class Kernel:
         wakeup = max(1, min(WAKE_AT, pages // 16))
         self._reader.open(self._tables["__socket_data"], pages, take, lost, wakeup)
 
-    def open_executions(self, take: Callable[[int], None]) -> None:
-        """``take(pid)`` as soon as a process executes a program."""
+    def open_executions(
+        self, take: Callable[[int], None], tls: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """``take(pid)`` as soon as a process executes a program; ``tls(pid)`` when one speaks
+        TLS of which no probe tells."""
 
         def on_exec(_cpu: int, data: bytes) -> None:
-            take(int.from_bytes(data[:4], sys.byteorder))
+            told = int.from_bytes(data[:4], sys.byteorder)
+            if told & _SPEAKS_TLS:
+                tls(told & ~_SPEAKS_TLS)
+            else:
+                take(told)
 
         self._reader.open(self._tables["process_events"], 8, on_exec, lambda _: None, 1)
 
