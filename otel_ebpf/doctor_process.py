@@ -14,7 +14,9 @@ from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_fields import MODULES, STD, home_of
 from otel_ebpf.discovery.go_headers import PASSIVE, header_plan
 from otel_ebpf.discovery.go_identity import BOTH, TLS, UPROBE, chosen_way
+from otel_ebpf.discovery.openssl import mapped, places_of
 from otel_ebpf.discovery.processes import ProcessImage, classify
+from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.errors import UsageError
 from otel_ebpf.probe_costs import EVENTS, KINDS
 from otel_ebpf.targets import Targets
@@ -113,6 +115,10 @@ def report(image: ProcessImage, identity: str = "auto", go_http2: str = PASSIVE)
         facts["problem"] = image.problem
     go = image.go
     if go is None:
+        facts["openssl"] = [
+            {"file": file, "uprobes": len(places_of(key, path))}
+            for key, path, file in mapped(image.pid, ProcFs())
+        ]
         return facts
     notes = plan(image, identity, go_http2)
     attached = {program for _, program in notes.places}
@@ -204,6 +210,11 @@ def _text(facts: dict[str, Any]) -> str:
         lines.append(("problem", f"{facts['problem']}; it is traced by thread"))
     if "go" in facts:
         lines += _go_lines(facts["go"])
+    for copy in facts.get("openssl", ()):
+        lines.append(("OpenSSL", f"{copy['file']}, {copy['uprobes']} uprobes"))
+    if facts.get("openssl"):
+        each = "2 uprobe hits each SSL_read and SSL_write, at least 4 a request of HTTP/1"
+        lines.append(("a request", f"over TLS: {each}; without TLS: none"))
     width = max(len(name) for name, _ in lines)
     head = f"process {facts['pid']}: {facts['exe'] or 'its program may not be read'}"
     return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in lines)]) + "\n"

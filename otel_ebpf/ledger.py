@@ -14,8 +14,10 @@ EXPLAINED = {
     "socket_map_full": "sockets not followed: the map was full",
     "trace_map_full": "requests not carried: the map was full",
     "args_map_full": "system calls not followed: the map was full",
-    "tls_unplaced": "calls of Go's TLS whose socket is not known: connections joined midway",
-    "tls_crowded": "reads of Go's TLS not recorded: too many at work on one CPU",
+    "tls_unplaced": "calls of TLS libraries whose socket is not known (joined midway) or "
+    "whose buffer was gone when its bytes left",
+    "tls_crowded": "reads of TLS not recorded: too many at work on one CPU",
+    "processes_with_tls_not_readable": "they speak TLS by other means than crypto/tls and OpenSSL",
     "port_refused": "sockets outside the chosen ports",
     "own_traffic": "segments of the agent's own export, or of sockets left alone",
     "telemetry_exports_left_out": "requests that carry telemetry themselves",

@@ -59,8 +59,8 @@ class OpenSsl:
         self._opaque: set[int] = set()
         self.refused = 0
         if always:
-            for key, path in usual():
-                self._attach(key, path, 0)
+            for key, path, name in usual():
+                self._attach(key, path, name, 0)
 
     @property
     def uprobes(self) -> int:
@@ -128,11 +128,11 @@ class OpenSsl:
 
     def _find(self, pid: int) -> bool:
         found = mapped(pid, self._proc)
-        for key, path in found:
-            self._attach(key, path, pid)
+        for key, path, name in found:
+            self._attach(key, path, name, pid)
         return bool(found)
 
-    def _attach(self, key: Key, path: str, pid: int) -> None:
+    def _attach(self, key: Key, path: str, name: str, pid: int) -> None:
         copy = self._copies.get(key)
         if copy is None:
             copy = self._copies[key] = _Copy()
@@ -143,7 +143,7 @@ class OpenSsl:
                     copy.handles.append(handle)
             except (OtelEbpfError, OSError) as error:
                 self.refused += 1
-                _log.warning("OpenSSL in %s is not seen: %s", path, error)
+                _log.warning("OpenSSL in %s is not seen: %s", name, error)
         copy.pids.add(pid)
         copy.empty_since = None
         if pid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cachetools import LRUCache
 
@@ -38,30 +38,32 @@ _PLACES: LRUCache[Key, tuple[Place, ...]] = LRUCache(1024)
 """What was read of a file: every process of a program maps the same."""
 
 
-def mapped(pid: int, proc: ProcFs) -> list[tuple[Key, str]]:
-    """(identity, path through /proc) of the files of a process that hold OpenSSL."""
+def mapped(pid: int, proc: ProcFs) -> list[tuple[Key, str, str]]:
+    """(identity, path through /proc, path as the process sees it) of the files of a process that
+    hold OpenSSL."""
     firsts: dict[str, str] = {}
-    exe = proc.exe(pid)
     for mapping in mappings(pid, proc):
         if _LIBRARY.search(mapping.path):
             name = f"map_files/{mapping.start:x}-{mapping.end:x}"
             firsts.setdefault(mapping.path, proc.path(pid, name))
-    paths = [*firsts.values(), *([proc.path(pid, "exe")] if exe else [])]
-    return list(_with_openssl(paths))
+    exe = proc.exe(pid)
+    if exe:
+        firsts[exe] = proc.path(pid, "exe")
+    return list(_with_openssl((path, name) for name, path in firsts.items()))
 
 
-def usual() -> list[tuple[Key, str]]:
+def usual() -> list[tuple[Key, str, str]]:
     """The same of the host's own copies, where distributions put them."""
     paths = {os.path.realpath(path) for pattern in _USUAL for path in glob.glob(pattern)}
-    return list(_with_openssl(sorted(paths)))
+    return list(_with_openssl((path, path) for path in sorted(paths)))
 
 
-def _with_openssl(paths: list[str]) -> Iterator[tuple[Key, str]]:
-    for path in paths:
+def _with_openssl(paths: Iterable[tuple[str, str]]) -> Iterator[tuple[Key, str, str]]:
+    for path, name in paths:
         try:
             key = identity(path)
             if places_of(key, path):
-                yield key, path
+                yield key, path, name
         except (ElfError, OSError):
             continue  # it has ended, or is damaged: then it is traced without
 
