@@ -70,11 +70,16 @@ INLINE u64 py_identity(struct python_info_t *py, u64 task, u64 context)
 }
 
 /* The running task, among those of all loops: the one that runs in this context. */
-INLINE u64 py_running(struct python_info_t *py, u64 context)
+INLINE u64 py_running(struct python_info_t *py, u64 state, u64 context)
 {
 	u64 keys = 0, entries = 0, n = 0, size = 0;
 	u8 log2 = 0;
 
+	if (py->thread_task) {
+		u64 task = 0;
+		READ_USER(task, state, py->thread_task);
+		return py_task_context(py, task) == context ? task : 0;
+	}
 	if (!py->tasks || READ_USER(keys, py->tasks, PY_DICT_KEYS))
 		return 0;
 	if (py->dict_keys_old) {
@@ -161,11 +166,18 @@ INLINE u64 py_group(struct python_info_t *py, u64 callback, u64 *context)
 
 /* The task that awaits this one: directly, or by a future that its callback will set
  * (gather, wait, shield: a variable of the function; wait_for: an argument of a partial), or
- * in a group of tasks. */
+ * in a group of tasks. Since 3.14 asyncio keeps it in all these cases. */
 INLINE u64 py_parent(struct python_info_t *py, u64 task, u64 *context)
 {
-	u64 parent = py_waiter(py, task, context), callback = 0, tuple = 0, count = 0, item = 0;
+	u64 parent = 0, callback = 0, tuple = 0, count = 0, item = 0;
 
+	if (py->future_awaited_by && !READ_USER(item, task, py->future_awaited_by)) {
+		*context = py_task_context(py, item);
+		if (*context)
+			return item;
+		item = 0;
+	}
+	parent = py_waiter(py, task, context);
 	if (parent || READ_USER(callback, task, PY_CALLBACK) || !callback)
 		return parent;
 	if (!READ_USER(tuple, callback, py->function_closure) && tuple > 4096 && !(tuple & 7) &&
@@ -228,7 +240,7 @@ INLINE int run_python(void *ctx)
 		goto out;
 	if (READ_USER(context, state, py->thread_context) || !py_context(py, context))
 		goto out;
-	task = py_running(py, context);
+	task = py_running(py, state, context);
 	if (task)
 		r->flags |= FLAG_TASK;
 	r->caller_goid = task ? py_identity(py, task, context) : context;

@@ -393,7 +393,7 @@ enum turns {
 struct python_info_t {
 	u64 interpreter;  /* the main one's state; threads of others are left alone */
 	u64 context_type; /* of contextvars.Context */
-	u64 tasks;        /* asyncio's dict of running tasks, 0: not known (yet) */
+	u64 tasks;        /* asyncio's dict of running tasks, 0: not known (yet); or its module */
 	s32 tls;          /* the thread's state, from the thread pointer */
 	s32 thread_interpreter;
 	s32 thread_context;
@@ -402,7 +402,9 @@ struct python_info_t {
 	s32 function_closure;
 	s32 partial_args;
 	s32 group_values; /* attributes of an asyncio.TaskGroup; below 0: a pointer to them */
-	u8 dict_keys_old; /* as before 3.11 */
+	s32 thread_task;  /* since 3.14: where the thread's state names the running task, else 0 */
+	s32 future_awaited_by; /* since 3.14: a future's only waiter, or a set of them; else 0 */
+	u8 dict_keys_old;      /* as before 3.11 */
 	u8 pad[7];
 };
 

@@ -23,7 +23,8 @@ from otel_ebpf.discovery.procfs import ProcFs
 TABLE = Path(__file__).with_name("python_offsets.json")
 _LIBRARY = re.compile(r"/libpython(\d+\.\d+)[^/]*\.so")
 _NAMED = re.compile(r"/python(\d+\.\d+)$")
-_SYMBOLS = ("_PyRuntime", "PyContext_Type", "Py_Version")
+_FREE_THREADED = "_Py_DecRefShared"
+_SYMBOLS = ("_PyRuntime", "PyContext_Type", "Py_Version", _FREE_THREADED)
 COPY = "PyContext_CopyCurrent"
 # struct pthread of glibc on x86-64: the first block of thread-specific data, {seq, data} each.
 _SPECIFIC_BLOCK = 0x310
@@ -45,6 +46,8 @@ FROM_TABLE = (
     "function_closure",
     "partial_args",
     "group_values",
+    "thread_task",
+    "future_awaited_by",
     "dict_keys_old",
 )
 """Members of struct python_info_t that are offsets of the table."""
@@ -162,6 +165,8 @@ def _read_symbols(path: str | Path) -> tuple[dict[str, int], int | None, str] | 
         if "Py_Version" in found:  # since 3.11
             raw = image.bytes_at(found["Py_Version"].value, 4)
             version = f"{raw[3]}.{raw[2]}" if len(raw) == 4 else ""
+    if _FREE_THREADED in found:  # objects are laid out otherwise, in no version that is known
+        version += "t"
     values = {name: symbol.value for name, symbol in found.items()}
     return values, loads[0] & ~0xFFF if loads else None, version
 
@@ -178,7 +183,9 @@ def _walk(memory: Memory, symbols: dict[str, int], known: dict[str, int]) -> dic
     old = bool(known["dict_keys_old"])
     tasks = 0
     module = dict_item(memory, modules, b"_asyncio", old)
-    if module:
+    if module and known["thread_task"]:
+        tasks = module
+    elif module:
         tasks = dict_item(memory, memory.word(module + _MODULE_DICT), b"_current_tasks", old)
         if _type_name(memory, tasks) != _TYPE_DICT:
             tasks = 0

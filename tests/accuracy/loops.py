@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.services import Service
 from tests.gobuild import build_go
 from tests.nginx import nginx_program
+from tests.python314 import python314_root
 from tests.pythons import ASYNC_PACKAGES, python_with
 
 HERE = Path(__file__).resolve().parent
@@ -66,6 +67,19 @@ def asyncio_loop(server: str, python: str | Path, *, uvloop: bool = False, pause
         kinds += [Kind(name, mode, "limited", floor=99.0) for mode in ("sequential", "parallel")]
     command = [python, HERE / "aio_target.py", server, *(["--uvloop"] if uvloop else [])]
     return Loop(name, command, tuple(kinds), pause)
+
+
+def asyncio_loop_314(server: str, *, uvloop: bool = False, pause: int = 0) -> Loop:
+    """The same on CPython 3.14, below a root of its own."""
+    root = python314_root(ASYNC_PACKAGES)
+    script = root / f"aio_target-{os.getpid()}.py"
+    shutil.copy(HERE / "aio_target.py", script)
+    plain = asyncio_loop(server, "python3.14", uvloop=uvloop, pause=pause)
+    name = f"{plain.name} 3.14"
+    kinds = tuple(replace(kind, language=name) for kind in plain.kinds)
+    options = plain.command[2:]
+    command = ["chroot", root, "/usr/bin/python3.14", f"/{script.name}", *options]
+    return Loop(name, command, kinds, pause)
 
 
 def nginx_loop(
@@ -219,6 +233,8 @@ def all_loops(pause: int = 0) -> list[Loop]:
         asyncio_loop("aiohttp", python, uvloop=True, pause=pause),
         asyncio_loop("starlette", python, pause=pause),
         asyncio_loop("starlette", python, uvloop=True, pause=pause),
+        asyncio_loop_314("aiohttp", pause=pause),
+        asyncio_loop_314("starlette", uvloop=True, pause=pause),
         nginx_loop(nginx, dead=True),
         nginx_loop(nginx, keepalive=True, workers=2, dead=True),
         haproxy_loop(dead=True),

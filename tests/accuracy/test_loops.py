@@ -9,6 +9,7 @@ import pytest
 from tests.accuracy.loops import (
     Loop,
     asyncio_loop,
+    asyncio_loop_314,
     haproxy_loop,
     nginx_loop,
     node_loop,
@@ -27,6 +28,7 @@ def test_asyncio_parents_are_true_and_complete() -> None:
     loops = [
         asyncio_loop("aiohttp", python, pause=5),
         asyncio_loop("starlette", python, uvloop=True),
+        asyncio_loop_314("aiohttp", pause=5),
     ]
     run = run_loops(loops, {1: 60, 16: 140}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
