@@ -117,41 +117,81 @@ INLINE u64 call_depth(struct pt_regs *regs)
 	return hi > regs->sp ? hi - regs->sp : 0;
 }
 
-/* A call of a database begins, with the context in its first argument: what the goroutine
- * writes until it returns is written for that. One may be made of others, which say no more; and
- * one that a panic has ended never returns, but is not there when the next begins. */
-int go_work_begins(struct pt_regs *regs)
+/* What the running goroutine's writes are for, and its key. */
+INLINE struct go_work_t *work_at_hand(struct pt_regs *regs, struct go_key *key)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
-	struct go_key key = {.tgid = tgid};
-	struct go_work_t value = {.itab = regs->bx, .context = regs->cx}, *known;
 
 	if (!pi || !pi->go || pi->g_goid < 0)
 		return 0;
-	READ_USER(key.goid, (u64)regs->r14, pi->g_goid);
-	value.depth = call_depth(regs);
+	key->tgid = tgid;
+	READ_USER(key->goid, (u64)regs->r14, pi->g_goid);
+	return go_work_map.lookup(key);
+}
+
+/* A call of a database begins, with the context in its first argument: what the goroutine
+ * writes until it returns is written for that. One may be made of others, which say no more; and
+ * one that a panic has ended never returns, but is not there when the next begins. */
+INLINE void work_begins(struct pt_regs *regs, struct go_work_t *value)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+	struct go_key key = {};
+	struct go_work_t *known = work_at_hand(regs, &key);
+
+	value->depth = call_depth(regs);
+	if (!pi || !key.goid || !value->depth)
+		return;
 	pi->works = 1;
-	if (!key.goid || !value.depth)
-		return 0;
-	known = go_work_map.lookup(&key);
-	if (!known || known->depth >= value.depth)
-		go_work_map.update(&key, &value);
+	if (!known || known->depth >= value->depth)
+		go_work_map.update(&key, value);
+}
+
+int go_work_begins(struct pt_regs *regs)
+{
+	struct go_work_t value = {.itab = regs->bx, .context = regs->cx};
+
+	work_begins(regs, &value);
 	return 0;
 }
 
 int go_work_ends(struct pt_regs *regs)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
-	struct go_key key = {.tgid = tgid};
-	struct go_work_t *known;
+	struct go_key key = {};
+	struct go_work_t *known = work_at_hand(regs, &key);
 
-	if (!pi || !pi->go || pi->g_goid < 0)
-		return 0;
-	READ_USER(key.goid, (u64)regs->r14, pi->g_goid);
-	known = go_work_map.lookup(&key);
 	if (known && known->depth >= call_depth(regs))
 		go_work_map.delete(&key);
+	return 0;
+}
+
+/* A return of database/sql's BeginTx: the transaction in rax is for the same. */
+int go_tx_begun(struct pt_regs *regs)
+{
+	struct go_key key = {};
+	struct go_work_t *known = work_at_hand(regs, &key), value;
+
+	if (!known)
+		return 0;
+	value = *known;
+	if (value.depth >= call_depth(regs))
+		go_work_map.delete(&key);
+	key.goid = regs->ax;
+	if (key.goid)
+		go_tx_map.update(&key, &value);
+	return 0;
+}
+
+/* (*Tx).Commit and Rollback: they are given no context. */
+int go_tx_ends(struct pt_regs *regs)
+{
+	struct go_key key = {.goid = regs->ax, .tgid = bpf_get_current_pid_tgid() >> 32};
+	struct go_work_t *known = go_tx_map.lookup(&key), value;
+
+	if (!known)
+		return 0;
+	value = *known;
+	work_begins(regs, &value);
 	return 0;
 }

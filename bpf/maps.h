@@ -53,6 +53,7 @@ BPF_TABLE("lru_hash", struct go_context_key, struct go_context_t, go_context_map
 BPF_TABLE("lru_hash", struct go_key, struct go_handler_t, go_handler_map, 65536);
 BPF_TABLE("lru_hash", struct go_key, struct go_asked_t, go_asked_map, 16384);
 BPF_TABLE("lru_hash", struct go_key, struct go_work_t, go_work_map, 16384);
+BPF_TABLE("lru_hash", struct go_key, struct go_work_t, go_tx_map, 4096); /* by the *Tx */
 /* Streams of HTTP/2 server connections, by their contexts. */
 BPF_TABLE("lru_hash", struct go_context_key, u64, go_stream_map, 65536);
 BPF_TABLE("lru_hash", u64, struct go_birth_t, go_birth_map, 8192);

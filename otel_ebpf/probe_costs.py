@@ -53,6 +53,7 @@ EVENTS = (
         "a request of net/http, HTTP/1 client", ("go_persist_conn_round_trip",), "1, where needed"
     ),
     Event("a call of a database", ("go_work_begins", "go_work_ends"), "each, where needed"),
+    Event("a transaction of database/sql", ("go_tx_begun", "go_tx_ends"), "each, where needed"),
     Event(
         "a request read by net/http's HTTP/2 server", ("go_h2_process_headers",), "1, on request"
     ),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_returns import return_offsets
-from otel_ebpf.discovery.go_wanted import DATABASE_CALLS
+from otel_ebpf.discovery.go_wanted import DATABASE_CALLS, TRANSACTION_ENDS
 
 ABSENT = -1
 
@@ -229,7 +229,11 @@ def needed_probes(
         probes += [(_ROUND_TRIP, "go_persist_conn_round_trip", False)]
     elif what == "contexts":
         for name in DATABASE_CALLS:
-            probes += [(name, "go_work_begins", False), (name, "go_work_ends", True)]
+            begun = name.endswith(".BeginTx")
+            probes.append((name, "go_work_begins", False))
+            probes.append((name, "go_tx_begun" if begun else "go_work_ends", True))
+        for name in TRANSACTION_ENDS:
+            probes += [(name, "go_tx_ends", False), (name, "go_work_ends", True)]
     return [probe for probe in probes if probe[0] in go.symbols]
 
 

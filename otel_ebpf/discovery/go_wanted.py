@@ -35,6 +35,9 @@ DATABASE_CALLS = (
 """Calls of databases whose first argument is a context, and which write it on the goroutine
 that calls."""
 
+TRANSACTION_ENDS = ("database/sql.(*Tx).Commit", "database/sql.(*Tx).Rollback")
+"""They are made for what their transaction was begun for, but get no context."""
+
 WANTED: tuple[str, ...] = (
     "runtime.morestack",
     "runtime.tlsg",
@@ -75,6 +78,7 @@ WANTED: tuple[str, ...] = (
     f"{_GRPC}.(*loopyWriter).writeHeader",
     "google.golang.org/grpc.(*Server).handleStream",
     *DATABASE_CALLS,
+    *TRANSACTION_ENDS,
 )
 """Functions and variables, by the names of Go's symbol table."""
 

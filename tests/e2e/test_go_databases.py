@@ -17,6 +17,7 @@ from tests.e2e.agent import Agent
 from tests.e2e.query import Span, select
 from tests.e2e.services import TESTS, Service
 from tests.gobuild import build_go
+from tests.postgresql_server import PASSWORD, PostgresqlServer
 from tests.redis_server import RedisServer
 
 SOURCE = TESTS / "targets" / "go" / "databases"
@@ -39,6 +40,12 @@ def program() -> Path:
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgresqlServer]:
+    with PostgresqlServer() as server:
         yield server
 
 
@@ -110,6 +117,34 @@ def test_redis_is_called_for_the_request_of_the_context(
     check(said, REQUESTS * CALLS * named, agent.ledger)
     assert agent.ledger["programs_probed_for_each_request"] == 1
     assert {s["attributes"]["db.system.name"] for s in spans if s["kind"] == "CLIENT"} == {"redis"}
+
+
+@pytest.mark.parametrize("db", ["pgx", "sqlpgx", "sqlpgxtx", "pq", "pqtx"])
+def test_postgresql_is_called_for_the_request_of_the_context(
+    program: Path, postgresql: PostgresqlServer, db: str
+) -> None:
+    """pgx's pool, and database/sql with two drivers; "tx" in transactions."""
+    url = f"postgres://postgres:{PASSWORD}@127.0.0.1:{postgresql.port}/postgres?sslmode=disable"
+    with Service("front", [program, "-postgres", url]) as front:
+        get(front, "seq.before", db)
+        with Agent(pids=[front.pid]) as agent:
+            settle(front, agent, db)
+            names = [f"{mode}.{number}" for number in range(REQUESTS) for mode in MODES]
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda name: get(front, name, db), names))
+            spans = agent.stop()
+    check(judge(spans, front.pid), REQUESTS * CALLS, agent.ledger)
+    if not db.endswith("tx"):
+        return
+    # Each of the transaction's statements goes where the one between them goes.
+    whole = {"BEGIN": CALLS, "SELECT": CALLS, "COMMIT": CALLS}
+    parents: dict[str, Counter[str]] = {}
+    for span in spans:
+        statement = span["name"].upper()  # a driver's ping is none of them
+        if span["kind"] == "CLIENT" and span["parent_span_id"] and statement in whole:
+            parents.setdefault(span["parent_span_id"], Counter())[statement] += 1
+    complete = sum(counts == whole for counts in parents.values())
+    assert complete >= 0.99 * 3 * REQUESTS, Counter(str(counts) for counts in parents.values())
 
 
 def test_calls_on_the_handlers_goroutine_need_no_probe(program: Path, redis: RedisServer) -> None:
