@@ -97,6 +97,7 @@ EVENTS = (
     Event("a header block read by grpc-go's server", ("go_grpc_server_headers",), "1, on request"),
     Event("a header block read by grpc-go's client", ("go_grpc_client_headers",), "2, on request"),
     Event("a goroutine scheduled or parked", ("go_casgstatus",), "several"),
+    Event("a go statement on the way to a call", ("go_statement",), "each, where needed"),
     Event("a goroutine started", ("go_newproc1", "go_newproc1_return"), "each go statement"),
 )
 """Every uprobe program of the kernel half is in one of them; a test holds to it."""
