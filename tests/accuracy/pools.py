@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.accuracy.loops import Loop
 from tests.accuracy.plan import Kind
 from tests.e2e.services import python_command
 from tests.javabuild import build_java, java_home
+from tests.nativebuild import build_c, build_rust, cargo_command
 
 HERE = Path(__file__).resolve().parent
 
@@ -39,10 +41,29 @@ def java_pool(
     return Loop(f"{label} {client}", command, tuple(kinds), pause)
 
 
+def c_pool(*, floor: float | None = 97.0) -> Loop:
+    """A C server with pools of pthreads."""
+    kinds = [Kind("c", mode, "pooled", floor=floor) for mode in ("sequential", "submitted")]
+    kinds.append(Kind("c", "executor", "pooled"))  # the last one to end wakes for all
+    return Loop("c", [build_c(HERE / "c_pool" / "pool.c")], tuple(kinds))
+
+
+def rust_pool(*, pause: int = 0) -> Loop:
+    """A Rust server on tokio's runtime of several threads."""
+    kinds = tuple(Kind("tokio", mode, "pooled") for mode in ("sequential", "parallel"))
+    return Loop("tokio", [build_rust(HERE / "rust_pool")], kinds, pause)
+
+
 def all_pools(pause: int = 0) -> list[Loop]:
-    """Every pool that can be had here."""
+    """Every pool that can be had here; virtual threads with the JDK that OTEL_EBPF_JDK names."""
     found = [python_pool(server, pause=pause) for server in ("threading", "handed")]
     home = java_home()
     if home is not None:
         found += [java_pool(home, client, pause=pause) for client in ("url", "client")]
+    virtual = os.environ.get("OTEL_EBPF_JDK")
+    if virtual:
+        found += [java_pool(Path(virtual), client, virtual=True) for client in ("url", "client")]
+    found.append(c_pool())
+    if cargo_command():
+        found.append(rust_pool(pause=pause))
     return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.accuracy.loops import run_loops
-from tests.accuracy.pools import java_pool, python_pool
+from tests.accuracy.pools import c_pool, java_pool, python_pool, rust_pool
 from tests.accuracy.report import level_table, total_table
 from tests.javabuild import java_home
+from tests.nativebuild import cargo_command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -19,6 +20,9 @@ def test_parents_of_calls_from_pools_of_threads_are_true() -> None:
     home = java_home()
     if home is not None:
         loops += [java_pool(home, "url", floor=85.0), java_pool(home, "client", floor=20.0)]
+    loops.append(c_pool(floor=None))
+    if cargo_command():
+        loops.append(rust_pool())
     run = run_loops(loops, {1: 60, 16: 300}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
