@@ -50,6 +50,8 @@ INLINE struct __socket_data_buffer *burst_reserve(void *ctx, u64 now, u64 *offse
 		burst_submit(ctx, b);
 	if (b->events_num == 0)
 		b->first_ts = now;
+	/* Read, even where it is known to be 0: the verifier then follows one way from here. */
+	asm volatile("" : : : "memory");
 	u64 at = b->len;
 	if (at > BURST_DATA - RECORD_ROOM)
 		return 0;

@@ -6,7 +6,7 @@
 #include "go_map.h"
 
 #define CONTEXT_DEPTH 48
-#define GO_JUMPS 22
+#define GO_JUMPS 28
 #define GO_JUMPS_READ 6
 
 /* internal/abi: itab.Type; Type.Size_, Type.Kind_, PtrType.Elem. */
@@ -46,22 +46,23 @@ INLINE u64 go_inter(u32 tgid, u64 itab)
 }
 
 /* A walk begins at this interface, or at the one that is kept at `at`. */
-INLINE void go_walk_of(struct go_walk_t *w, u32 tgid, u64 itab, u64 context)
+INLINE void go_walk_of(struct go_walk_t *w, u64 itab, u64 context)
 {
 	w->itab = itab;
 	w->context = context;
 	w->before = 0;
 	w->kind = 0;
 	w->depth = 0;
-	w->inter = go_inter(tgid, itab);
+	w->inter = 0;
+	READ_USER(w->inter, itab, 0);
 }
 
-INLINE void go_walk_from(struct go_walk_t *w, u32 tgid, u64 at)
+INLINE void go_walk_from(struct go_walk_t *w, u64 at)
 {
 	u64 words[2] = {};
 
 	read_user(words, sizeof(words), at);
-	go_walk_of(w, tgid, words[0], words[1]);
+	go_walk_of(w, words[0], words[1]);
 }
 
 /* The request in flight on an HTTP/1 server connection whose context ends the chain. */
@@ -133,19 +134,32 @@ INLINE bool go_is_value(struct go_walk_t *w)
 	return size == VALUE_CTX_SIZE;
 }
 
-/* The gRPC stream that the context at hand carries as its value. */
-INLINE u64 go_grpc_uid(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, bool looked)
+/* Whether the context at hand has a stream of a gRPC server for its value, as far as that
+ * server's transport tells. */
+INLINE bool go_may_be_grpc(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid)
 {
 	struct go_grpc_t *g = &pi->grpc;
-	u64 type = w->words[4], stream = w->words[5], base;
-	u32 id = 0;
+	u64 type = w->words[4], stream = w->words[5];
 	struct go_context_key key = {.tgid = tgid};
 
 	if (!stream || !type || (g->stream_type && type != g->stream_type))
-		return 0;
+		return false;
 	READ_USER(key.context, stream, g->ss_conn + 8);
 	struct go_context_t *found = go_context_map.lookup(&key);
-	if (!found || found->kind != GO_CONN_GRPC_SERVER || !go_is_value(w))
+	return found && found->kind == GO_CONN_GRPC_SERVER && go_is_value(w);
+}
+
+/* That stream. Sets w->kind where its type is not proved yet. */
+INLINE u64 go_grpc_uid(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, bool looked)
+{
+	struct go_grpc_t *g = &pi->grpc;
+	u64 stream = w->words[5], base = stream;
+	u32 id = 0;
+	struct go_context_key key = {.tgid = tgid};
+
+	READ_USER(key.context, stream, g->ss_conn + 8);
+	struct go_context_t *found = go_context_map.lookup(&key);
+	if (!found || found->kind != GO_CONN_GRPC_SERVER)
 		return 0;
 	if (!g->stream_type) {
 		/* Anything may lie where a stream would say so. The transport's own table of
@@ -153,68 +167,98 @@ INLINE u64 go_grpc_uid(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, bo
 		if (!looked) {
 			w->conn = key.context;
 			w->want = stream;
-			w->type = type;
+			w->type = w->words[4];
 			w->kind = GO_CONN_GRPC_SERVER;
 		}
 		return 0;
 	}
-	base = stream;
+	if (g->stream_type != w->words[4])
+		return 0;
 	if (g->ss_base >= 0)
 		READ_USER(base, stream, g->ss_base);
 	READ_USER(id, base, g->ss_id);
 	return id ? stream_uid(found->socket_id, id) : 0;
 }
 
-/* One step. True: it is over, with *uid, or 0. Where w->kind is set then, the streams of
- * w->conn are to be looked through, and this step is to be taken again. */
-INLINE bool go_walk_step(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, bool looked,
-			 u64 *uid)
+/* To the context above. False: there is none. */
+INLINE bool go_walk_up(struct go_walk_t *w, u32 tgid)
 {
-	struct go_context_key key = {.context = w->context, .tgid = tgid};
-	struct go_context_t *found;
-	bool grpc = pi->streams && pi->grpc.ss_conn >= 0;
-	u64 inter = 0;
-
-	*uid = 0;
-	if (!w->context || w->depth >= CONTEXT_DEPTH)
-		return true;
-	found = go_context_map.lookup(&key);
-	if (found) {
-		if (found->kind == GO_CONN_SERVER)
-			*uid = go_http1_uid(w, pi, found);
-		else if (found->kind != GO_CONN_GRPC_SERVER)
-			*uid = go_http2_uid(w, pi, tgid, found, looked);
-		return true;
-	}
-	if (!grpc || read_user(w->words, VALUE_CTX_SIZE, w->context)) {
-		w->words[5] = 0;
-		if (read_user(w->words, 16, w->context))
-			return true;
-	}
-	if (grpc) {
-		*uid = go_grpc_uid(w, pi, tgid, looked);
-		if (*uid || w->kind)
-			return true;
-	}
 	/* A type of the program's own may keep something else there. */
-	inter = go_inter(tgid, w->words[0]);
+	u64 inter = go_inter(tgid, w->words[0]);
+
 	if (!inter || inter != w->inter)
-		return true;
+		return false;
 	w->before = w->context;
 	w->itab = w->words[0];
 	w->context = w->words[1];
 	w->depth += 1;
-	return false;
+	return true;
+}
+
+/* One step. Returns enum go_end: whether it is over, and where. */
+INLINE u32 go_walk_on(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid)
+{
+	struct go_context_key key = {.context = w->context, .tgid = tgid};
+	bool grpc = pi->streams && pi->grpc.ss_conn >= 0;
+
+	if (!w->context || w->depth >= CONTEXT_DEPTH)
+		return GO_ENDS_NOWHERE;
+	if (go_context_map.lookup(&key))
+		return GO_ENDS_CONTEXT;
+	if (!grpc || read_user(w->words, VALUE_CTX_SIZE, w->context)) {
+		w->words[5] = 0;
+		if (read_user(w->words, 16, w->context))
+			return GO_ENDS_NOWHERE;
+	}
+	if (grpc && go_may_be_grpc(w, pi, tgid))
+		return GO_ENDS_GRPC;
+	return go_walk_up(w, tgid) ? GO_WALKS : GO_ENDS_NOWHERE;
+}
+
+/* The request at a walk's end, or 0. Where w->kind is set then, the streams of w->conn are to
+ * be looked through, and this is to be asked again. */
+INLINE u64 go_walk_end(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, u32 end,
+		       bool looked)
+{
+	struct go_context_key key = {.context = w->context, .tgid = tgid};
+	struct go_context_t *found;
+
+	if (end == GO_ENDS_GRPC)
+		return go_grpc_uid(w, pi, tgid, looked);
+	found = end == GO_ENDS_CONTEXT ? go_context_map.lookup(&key) : 0;
+	if (!found || found->kind == GO_CONN_GRPC_SERVER)
+		return 0;
+	if (found->kind == GO_CONN_SERVER)
+		return go_http1_uid(w, pi, found);
+	return go_http2_uid(w, pi, tgid, found, looked);
+}
+
+/* One step. True: it is over, with *uid, or 0, and w->kind as above. */
+INLINE bool go_walk_step(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, bool looked,
+			 u64 *uid)
+{
+	u32 end = go_walk_on(w, pi, tgid);
+
+	*uid = 0;
+	if (end == GO_WALKS)
+		return false;
+	*uid = go_walk_end(w, pi, tgid, end, looked);
+	return *uid || w->kind || end != GO_ENDS_GRPC || !go_walk_up(w, tgid);
+}
+
+INLINE bool go_jumps_left(struct op_t *op, u32 n)
+{
+	return op->jumps + n <= (op->at_entry ? GO_JUMPS : GO_JUMPS_READ);
 }
 
 /* Goes on with another program, as long as enough calls are left for the segment itself:
  * they follow each other 33 times at the most, and what is read may hold many frames. */
 INLINE void go_jump(void *ctx, struct op_t *op, u32 program)
 {
-	if (op->jumps >= (op->at_entry ? GO_JUMPS : GO_JUMPS_READ))
-		return;
-	op->jumps += 1;
-	__progs_jmp_tp_map.call(ctx, program);
+	if (go_jumps_left(op, 1)) {
+		op->jumps += 1;
+		__progs_jmp_tp_map.call(ctx, program);
+	}
 }
 
 /* Looks through a server's streams, as w->kind asks, and comes back to `resume`. */

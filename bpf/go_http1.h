@@ -42,7 +42,7 @@ INLINE void go_find_work(void *ctx, struct op_t *op, struct proc_info_t *pi)
 
 	if (!work || !s)
 		return;
-	go_walk_of(&s->walk, r->tgid, work->itab, work->context);
+	go_walk_of(&s->walk, work->itab, work->context);
 	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
 	if (s->walk.kind && !op->looked) {
 		op->looked = 1;
@@ -88,7 +88,7 @@ INLINE void go_find_caller(void *ctx, struct op_t *op, struct socket_state_t *st
 	channel = go_part(s, pi->rc_ch);
 	context = pi->rc_treq >= 0 ? go_part(s, pi->rc_treq) + pi->treq_ctx
 				   : go_part(s, pi->rc_req) + pi->request_ctx;
-	go_walk_from(&s->walk, r->tgid, context);
+	go_walk_from(&s->walk, context);
 	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
 	if (s->walk.kind && !op->looked) {
 		op->looked = 1;

@@ -145,13 +145,31 @@ struct go_map_t {
 	u64 words[GO_GROUP_ROOM];
 };
 
-#define GO_FOUND 64 /* a power of two, with room for the slots of a group above GO_WINDOW */
-#define GO_WINDOW 32 /* streams of a client that are looked at at once */
+#define GO_WINDOW 256 /* streams of a client that are looked at at once; a power of two */
 
+/* One of them. Its place among them follows from its number. */
 struct go_found_t {
 	u64 stream;
-	u64 uid; /* whose context it has */
-	u64 id;
+	u64 tag; /* number of the look that found it, and the stream's */
+};
+
+/* And who asked for it. */
+struct go_asker_t {
+	u64 uid;     /* whose context it has */
+	u64 context; /* where the walk from its context begins, then where it has ended, */
+	u64 before;  /* and the context above that */
+	u64 type;    /* of the first interface, then of a value at the end, */
+	u64 value;   /* and that: a stream of gRPC */
+	u32 end;     /* enum go_end */
+	u32 pad;
+};
+
+enum go_end {
+	GO_WALKS = 0,        /* it goes on */
+	GO_ENDS_ABSENT = 1,  /* nothing is known of the stream */
+	GO_ENDS_NOWHERE = 2, /* a context of nobody */
+	GO_ENDS_CONTEXT = 3, /* one that a server's connection made */
+	GO_ENDS_GRPC = 4     /* one that has a stream of gRPC for a value */
 };
 
 /* A walk along a chain of contexts. */
@@ -184,23 +202,40 @@ struct go_scan_t {
 	struct go_map_t server;
 	struct go_walk_t walk;
 	u32 found;
-	u32 done;
+	u32 look;    /* number of this look at streams; others' findings are nothing to it */
 	u32 expected;
 	u32 last;    /* streams up to this one are known */
 	u32 top;     /* and those above this one come next time */
-	u32 seen;    /* a bit for each that is known in between */
-	u32 told;    /* of those on the list */
-	u32 walking; /* s->walk is on its way for list[done] */
+	u32 seen;    /* a bit for each of the next 32 that is known */
+	u32 places;  /* on the list */
+	u32 chunk;   /* places up to this one are taken through all programs first */
+	u32 begun;   /* places whose walk may begin, */
+	u32 walked;  /* or has ended, */
+	u32 ended;   /* of which it is known whose request that was, */
+	u32 told;    /* and which user space has been told of */
+	u32 run;     /* places at the list's beginning of which nothing is left to be told */
+	u32 after;   /* a bit for each of the next 32 of which that is so */
+	u32 lacking; /* streams up to this one are given up if they are not there */
+	u32 joined;  /* for they began before the connection was known */
+	u32 walking; /* s->walk is on its way for list[walked] */
+	u32 left;    /* more are new than there are places */
+	u32 blind;   /* the table was not looked through to its end */
+	s32 stream_base; /* of the client's streams: go_grpc_t's cs_base, or -1, */
+	s32 stream_id;   /* and where they have their numbers */
+	s32 stream_ctx;  /* and contexts, */
+	s32 stream_req;  /* if not in these: go_h2_t's cs_req, or -1, */
+	s32 stream_waits; /* and what their callers wait on, or -1 */
+	u32 stream_asked; /* go_asked_map may tell of their callers */
 	u32 resume;  /* program to go on with after a server's streams */
 	u32 fresh_found;
 	u32 fresh_done;
 	u32 server_last; /* streams up to this one are in go_stream_map */
 	u32 server_top;
 	u32 more;
-	u32 pad;
 	struct go_itab_t itabs[GO_ITABS];
 	u64 block[32]; /* what one read brought of an object */
-	struct go_found_t list[GO_FOUND];
+	struct go_found_t list[2 * GO_WINDOW]; /* and room for what is no new stream */
+	struct go_asker_t askers[GO_WINDOW];
 	u64 fresh[2 * GO_FRESH]; /* new streams of a server, and room for a group */
 };
 

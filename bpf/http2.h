@@ -15,7 +15,7 @@
 
 #define HTTP2_ENTRY (4 + HTTP2_HEADER)
 #define HTTP2_ROOM (CAPTURE_MAX - 64) /* payload of one record */
-#define HTTP2_STEPS 44                /* frames' heads and pieces of payload a program takes */
+#define HTTP2_STEPS 88                /* frames and pieces of them that a program takes */
 #define HTTP2_ROUNDS 26               /* programs a segment takes; the kernel allows 33 */
 #define HTTP2_STRAYS 16               /* segments without a frame until it was no HTTP/2 */
 
@@ -156,10 +156,12 @@ INLINE bool http2_begin(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 			char *to)
 {
 	const u8 *p = w->head;
-	u8 type = p[3];
 
 	if (!http2_plausible(p))
 		return false;
+	/* Read again: the verifier knows the type by now, and would follow each to the end. */
+	asm volatile("" : : : "memory");
+	u8 type = p[3];
 	u32 length = (u32)p[0] << 16 | (u32)p[1] << 8 | p[2];
 	bool ends = type == HTTP2_DATA && (p[4] & HTTP2_END_STREAM);
 	bool block = type == HTTP2_HEADERS || type == HTTP2_PUSH_PROMISE ||
@@ -181,8 +183,8 @@ INLINE bool http2_begin(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 	return true;
 }
 
-/* One step of the walk: the next buffer, a header or a piece of one, or a piece of a
- * payload. False: no more can be done here. */
+/* One step of the walk: the next buffer, a frame, or a piece of its header or payload. False:
+ * no more can be done here. */
 INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_state_t *st,
 		       struct http2_half_t *half, char *to)
 {
@@ -229,14 +231,16 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		if (half->got < HTTP2_HEADER)
 			return true;
 		half->got = 0;
-		if (http2_begin(op, w, half, to))
+		if (!http2_begin(op, w, half, to)) {
+			/* A server that spoke first is asked now. */
+			if (half->serial || W4(w->head[0], w->head[1], w->head[2], w->head[3]) !=
+						    W4('P', 'R', 'I', ' '))
+				goto lost;
+			http2_opens(w, half, HTTP2_PREFACE - HTTP2_HEADER);
 			return true;
-		/* A server that spoke first is asked now. */
-		if (half->serial || W4(w->head[0], w->head[1], w->head[2], w->head[3]) !=
-					    W4('P', 'R', 'I', ' '))
-			goto lost;
-		http2_opens(w, half, HTTP2_PREFACE - HTTP2_HEADER);
-		return true;
+		}
+		if (half->left == 0 || w->room == 0)
+			return true;
 	}
 	n = half->left < w->room ? half->left : w->room;
 	if (half->keep) {
@@ -408,6 +412,7 @@ INLINE void http2_leave(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 		half->left = 0;
 		half->got = 0;
 		half->untold |= HTTP2_LOST;
+		w->cut = 1;
 	}
 	if (op->limit && op->limit < op->count) {
 		/* More messages of one call follow, which are not looked at. */
@@ -441,6 +446,8 @@ INLINE int run_http2(void *ctx)
 	if (http2_goes_on(w))
 		__progs_jmp_tp_map.call(ctx, PROG_HTTP2);
 	http2_leave(op, w, half);
+	if (w->cut)
+		count(STAT_HTTP2_CUT);
 	return 0;
 }
 

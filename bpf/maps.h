@@ -141,7 +141,8 @@ enum prog {
 	PROG_POOL = 19,
 	PROG_GO_OLDER = 20,
 	PROG_MESSAGES = 21,
-	PROG_SLICE = 22
+	PROG_SLICE = 22,
+	PROG_GO_ENDS = 23
 };
 
 INLINE struct member_fields_offset *offsets(void)

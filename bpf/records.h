@@ -163,6 +163,8 @@ enum stat {
 	STAT_HTTP2_UNSEEN = 35,     /* segments of HTTP/2 that no program was left for */
 	STAT_HEADERS_UNPLACED = 36, /* header blocks told of connections whose socket is not known */
 	STAT_HEADERS_CROWDED = 37,  /* header blocks that found no room to be told in */
+	STAT_HTTP2_CUT = 38,        /* segments with more frames than were gone through */
+	STAT_GO_LOOK_CUT = 39,      /* looks at streams that left some to the next segment */
 	STAT_COUNT = 64
 };
 

@@ -1,6 +1,6 @@
 /* Tracepoint pairs of the calls that move bytes, and of those that make and end sockets. */
+#include "go_asked.h"
 #include "go_older.h"
-#include "go_streams.h"
 #include "probe.h"
 
 #define MSG_OOB 1
@@ -56,6 +56,11 @@ int prog_go_streams(void *ctx)
 int prog_go_asked(void *ctx)
 {
 	return run_go_asked(ctx);
+}
+
+int prog_go_ends(void *ctx)
+{
+	return run_go_ends(ctx);
 }
 
 int prog_go_server(void *ctx)
@@ -121,19 +126,21 @@ int prog_http2(void *ctx)
 /* The agent's own send: remember the connection, so that its peer's view is left alone. */
 INLINE void note_self(struct member_fields_offset *o, s32 fd)
 {
-	struct socket_state_t st = {};
+	int zero = 0;
+	struct socket_state_t *st = socket_buf.lookup(&zero);
 	struct self_conn_t mine = {};
 	u64 sk = sock_of_fd(o, fd);
 	u32 one = 1;
 
-	if (!sk)
+	if (!sk || !st)
 		return;
-	st.family = sock_family(o, sk);
-	if (st.family == FAMILY_UNIX || st.family == FAMILY_NONE)
+	__builtin_memset(st, 0, sizeof(*st));
+	st->family = sock_family(o, sk);
+	if (st->family == FAMILY_UNIX || st->family == FAMILY_NONE)
 		return;
-	sock_addresses(o, sk, &st);
-	self_conn_addr(&mine, st.family, st.local_addr);
-	mine.port = st.local_port;
+	sock_addresses(o, sk, st);
+	self_conn_addr(&mine, st->family, st->local_addr);
+	mine.port = st->local_port;
 	self_conn_map.update(&mine, &one);
 }
 

@@ -572,6 +572,8 @@ int kp_http2(struct pt_regs *regs)
 		if (http2_goes_on(&s->walk))
 			__progs_jmp_kp_map.call(regs, KP_HTTP2);
 		http2_leave(op, &s->walk, half);
+		if (s->walk.cut)
+			count(STAT_HTTP2_CUT);
 	}
 	stack_leave(s);
 	return 0;

@@ -170,7 +170,8 @@ struct http2_walk_t {
 	u8 preface; /* bytes of the client's preface still to pass */
 	u8 opened; /* the preface was seen in this round */
 	u8 told; /* HTTP2_TOLD, or 0 */
-	u8 pad[4];
+	u8 cut;    /* no program was left for the rest */
+	u8 pad[3];
 	u8 head[32];
 	struct http2_conn_t fresh;
 };
@@ -205,11 +206,13 @@ struct socket_state_t {
 	u8 is_request; /* the run is (part of) a request */
 	u8 go_kind;    /* enum go_conn_kind, of go_conn */
 	u8 bind_tries; /* reads in which that was looked for */
-	u8 go_missed;  /* looks that did not find all */
+	u8 go_missed;  /* looks in a row that did not find the streams up to go_aged */
 	u8 go_gap;     /* streams are left to be found or told of */
 	u32 go_next;   /* number of the next stream when they were looked at */
 	u64 go_told;   /* low half: streams up to this one were told of; high half: a bit for
 			* each of the next 32 that was */
+	u32 go_aged; /* streams up to this one had begun at the first of those looks */
+	u32 go_pad;
 	u64 before[2]; /* those bytes */
 	u64 go_pool; /* net/http.persistConn over it, once that is proved */
 	struct sent_t sent;

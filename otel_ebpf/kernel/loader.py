@@ -82,6 +82,8 @@ STATS = (
     "http2_unseen",
     "headers_unplaced",
     "headers_crowded",
+    "http2_cut",
+    "go_look_cut",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 

@@ -71,6 +71,7 @@ TAIL_PROGRAMS = (
     "prog_go_older",
     "prog_messages",
     "prog_slice",
+    "prog_go_ends",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -86,7 +87,14 @@ SPARED_PROGRAMS = {
     "prog_go_lineage": "ancestry of Go's goroutines over several generations",
     "prog_http2": "HTTP/2 and gRPC",
     **dict.fromkeys(
-        ("prog_go_streams", "prog_go_asked", "prog_go_server", "prog_go_tell", "prog_go_proof"),
+        (
+            "prog_go_streams",
+            "prog_go_asked",
+            "prog_go_ends",
+            "prog_go_server",
+            "prog_go_tell",
+            "prog_go_proof",
+        ),
         _GO_STREAMS,
     ),
     **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
