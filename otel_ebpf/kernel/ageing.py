@@ -24,6 +24,7 @@ OF_PROCESSES = (
     ("go_running_map", 32),
     ("pid_tgid_callerid_map", 32),
     ("tls_conn_map", BY_NAME),
+    ("header_block_map", BY_NAME),
 )
 """Small maps by process, thread or goroutine, and where the process is in their keys."""
 SOCKET_IDLE = 600_000_000_000
