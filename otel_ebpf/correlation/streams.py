@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from copy import copy
 from typing import TYPE_CHECKING
 
 from otel_ebpf.correlation.conversation import Conversation
@@ -86,7 +85,10 @@ class StreamConnection(Conversation):
         if self.ended:
             return
         block = read_block(record.data, record.ref_ts, record.tcp_seq, record.context_uid)
-        self._speaker().tell(record.direction, record.length, block)
+        parser = self._speaker()
+        parser.tell(record.direction, record.length, block)
+        if parser.told is not None:
+            parser.told.counts = owner.counts
         self._go_on(owner)
 
     def _untold(self, record: Record) -> list[tuple[int, bool]]:
@@ -105,10 +107,11 @@ class StreamConnection(Conversation):
                 continue
             if not at:
                 return record
-            first, rest = copy(record), copy(record)
-            first.data, rest.data = record.data[:at], record.data[at:]
+            rest = record.again()
+            rest.data = record.data[at:]
             rest.ref_ts = record.ref_ts >> 32 << 32 | _TOLD << 16
-            self._segment(first, owner)
+            record.data = record.data[:at]
+            self._segment(record, owner)
             self._serials[record.direction] = record.ref_ts >> 32
             return rest
         self._segment(record, owner)
@@ -154,10 +157,6 @@ class StreamConnection(Conversation):
             messages = self._bytes(parser, record, owner)
         for message in messages:
             self.take(message, record, owner)
-        told = parser.told
-        if told is not None and told.counts:
-            owner.counts.update(told.counts)
-            told.counts.clear()
         if not self.watched and parser.open_ended:
             owner.watch(self)
 

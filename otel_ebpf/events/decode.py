@@ -100,12 +100,21 @@ class Record:
         netns, local_port, peer_port, local, peer = ADDRESSES.unpack(self.address)
         return netns, local_port, peer_port, local, peer
 
+    def again(self) -> Record:
+        """A copy."""
+        made = Record()
+        for name in _MEMBERS:
+            setattr(made, name, getattr(self, name))
+        return made
+
     @property
     def comm(self) -> str:
         """The command's name in a process record."""
         local: bytes = ADDRESSES.unpack(self.address)[3]
         return local.split(b"\0", 1)[0].decode(errors="replace")
 
+
+_MEMBERS = Record.__slots__
 
 Place = tuple[int, int, bytes, int]
 """A record that is not decoded yet: its ``ts`` and ``type``, the bytes that hold it, and

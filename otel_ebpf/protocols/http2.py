@@ -350,7 +350,7 @@ class Http2Parser(Streams):
         if self.told is None:
             return heads
         fields = self.told.take(direction, stream, self._start, heads[0])
-        return heads if fields is None else _make(fields)
+        return heads if fields is None or fields is heads[0] else _make(fields)
 
     def _heads(self, half: _Half, block: bytes) -> Heads:
         """A whole block's fields. Equal blocks mean the same while the table stays as it is."""

@@ -44,12 +44,33 @@ class Block(NamedTuple):
     start: int | None
 
 
+_Read = tuple[list[Field], bool]
+_READ: dict[tuple[bytes, int, int], _Read] = {}
+_MAX_REMEMBERED = 512
+_MAX_REMEMBERED_SIZE = 1024
+_MAX_JOINED = 256
+
+
 def read_block(data: bytes, told: int, start: int, status: int = 0) -> Block:
     """The payload of a RECORD_HEADERS. Never raises on any bytes.
+
+    Equal ones give the same list of fields, which is not to be changed.
 
     Args:
         told: its flags; start: its ``tcp_seq``; status: of a response's head kept as a map.
     """
+    key = (data, told & (CUT | OF_MAP), status)
+    known = _READ.get(key)
+    if known is None:
+        known = _read(data, told, status)
+        if len(data) <= _MAX_REMEMBERED_SIZE:
+            if len(_READ) >= _MAX_REMEMBERED:
+                _READ.clear()
+            _READ[key] = known
+    return Block(*known, start if told & PLACED else None)
+
+
+def _read(data: bytes, told: int, status: int) -> _Read:
     fields: list[Field] = []
     keys: set[str] = set()
     beside: list[str] = []
@@ -75,7 +96,7 @@ def read_block(data: bytes, told: int, start: int, status: int = 0) -> Block:
     cut = cut or at < size
     if told & OF_MAP:
         fields = list(_written(fields, keys, beside, status))
-    return Block(fields, cut, start if told & PLACED else None)
+    return fields, cut
 
 
 def _written(
@@ -146,13 +167,16 @@ class ToldBlocks:
     """The told blocks of one connection, until their frames come.
 
     Attributes:
-        counts: blocks by what became of them, for the ledger; taken and cleared by others.
+        counts: blocks by what became of them, for the ledger.
     """
 
-    __slots__ = ("_blocks", "counts")
+    __slots__ = ("_blocks", "_joined", "counts")
 
     def __init__(self) -> None:
         self._blocks: tuple[dict[int, deque[Block]], dict[int, deque[Block]]] = ({}, {})
+        self._joined: dict[tuple[int, int], tuple[Fields, Block, Fields | None]] = {}
+        """Frames' blocks, and told ones, that were joined before: what came of it. They are
+        held here, so that their addresses stay theirs."""
         self.counts: Counter[str] = Counter()
 
     def tell(self, direction: int, stream: int, block: Block) -> None:
@@ -170,8 +194,12 @@ class ToldBlocks:
 
     def waiting(self, direction: int, stream: int, start: int) -> int:
         """Blocks that a frame of the segment from ``start`` on may have."""
-        queue = self._blocks[direction].get(stream, ())
-        return sum(block.start is None or block.start == start for block in queue)
+        queue = self._blocks[direction].get(stream)
+        found = 0
+        for block in queue or ():
+            if block.start is None or block.start == start:
+                found += 1
+        return found
 
     def take(self, direction: int, stream: int, start: int, seen: Fields) -> Fields | None:
         """The block of a frame in the segment that begins at ``start``; None: not told."""
@@ -185,7 +213,7 @@ class ToldBlocks:
                 self.counts["header_blocks_without_frame"] += 1
                 continue
             queue.popleft()
-            fields = reconcile(seen, block)
+            fields = self._join(seen, block)
             if fields is not None:
                 if not queue:
                     del self._blocks[direction][stream]
@@ -196,3 +224,14 @@ class ToldBlocks:
             del self._blocks[direction][stream]
         self.counts["header_blocks_not_told"] += 1
         return None
+
+    def _join(self, seen: Fields, block: Block) -> Fields | None:
+        """``reconcile``, once for blocks that come again and again."""
+        joined = self._joined
+        key = (id(seen), id(block.fields))
+        known = joined.get(key)
+        if known is None or known[1].cut != block.cut:
+            if len(joined) >= _MAX_JOINED:
+                joined.clear()
+            known = joined[key] = (seen, block, reconcile(seen, block))
+        return known[2]

@@ -26,7 +26,8 @@ TARGET = HERE.parent / "e2e" / "target"
 @dataclass(frozen=True)
 class Scenario:
     """``rate`` 0 is saturation. ``spans`` are what one request must give, and so how often a
-    process takes part in an exchange. ``speaks``: plain HTTP/1, or what ``mesh`` calls it."""
+    process takes part in an exchange. ``speaks``: plain HTTP/1, or what ``mesh`` calls it.
+    ``flags``: of the agent."""
 
     name: str
     path: str
@@ -35,6 +36,7 @@ class Scenario:
     rate: float = 0
     connections: int = 16
     speaks: str = "http"
+    flags: tuple[str, ...] = ()
 
 
 SCENARIOS = (
@@ -46,6 +48,12 @@ SCENARIOS = (
     Scenario("HTTPS hello", "/hello", 1, 1, speaks="https"),
     Scenario("HTTP/2 with TLS hello", "/hello", 1, 1, speaks="https2"),
 )
+ON_REQUEST = (
+    Scenario(
+        "gRPC hello, headers told", "/hello", 1, 1, speaks="grpc", flags=("--go-http2", "uprobe")
+    ),
+)
+"""Ways that cost more and must be asked for; measured where they are named, without limits."""
 
 
 HITS_SECONDS = 0.5
@@ -200,7 +208,13 @@ def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "
                     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
                 }
             agent = stack.enter_context(
-                Agent(output=output, keep_output=False, pids=[s.pid for s in services], env=env)
+                Agent(
+                    *scenario.flags,
+                    output=output,
+                    keep_output=False,
+                    pids=[s.pid for s in services],
+                    env=env,
+                )
             )
             agent_before = process_cpu(agent.pid)
         before = sum(process_cpu(service.pid) for service in services)

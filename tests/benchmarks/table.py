@@ -77,6 +77,8 @@ def missed(results: dict[Scenario, list[Pair]], price: float = 0.0) -> list[str]
     """
     found = []
     for scenario, pairs in results.items():
+        if scenario.flags:
+            continue
         traced = [sample for _, sample in pairs]
         checks = [
             ("agent CPU a span", median(s.agent_us for s in traced), 25.0, "us"),
