@@ -19,6 +19,7 @@
 #define PY_ENTRY 24    /* hash, key, value */
 #define PY_CALLBACK 24 /* a future's first callback; its context is behind it */
 #define PY_SELF 24     /* a bound method's object */
+#define PY_ENTERED 40  /* of a context: it runs by Context.run */
 #define PY_TYPE_FLAGS 168
 #define PY_IS_INT (1ULL << 24)
 #define PY_NAME 16     /* bytes of a task's name that count */
@@ -241,12 +242,15 @@ INLINE int run_python(void *ctx)
 	if (READ_USER(context, state, py->thread_context) || !py_context(py, context))
 		goto out;
 	task = py_running(py, state, context);
+	/* A thread's first context is no copy, though it may have the address of an old one. */
+	u32 entered = 0;
+	READ_USER(entered, context, PY_ENTERED);
 	if (task)
 		r->flags |= FLAG_TASK;
 	r->caller_goid = task ? py_identity(py, task, context) : context;
-	if (r->begins == BEGINS_RESPONSE)
+	if (r->begins == BEGINS_RESPONSE && entered)
 		py_origin(tgid, context, &r->ref_ts);
-	if (r->begins == BEGINS_REQUEST) {
+	if (r->begins == BEGINS_REQUEST && entered) {
 		NO_UNROLL
 		for (int i = 0; i < 2; i++) {
 			u64 above = 0, when = 0, named;

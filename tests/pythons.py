@@ -21,6 +21,14 @@ ASYNC_PACKAGES = (
     "uvicorn>=0.30",
     "uvloop>=0.19",
 )
+WEB_PACKAGES = (
+    *ASYNC_PACKAGES,
+    "django>=4.2",
+    "fastapi>=0.115",
+    "flask>=3",
+    "gunicorn>=22",
+    "requests>=2.31",
+)
 _TRIES = 3
 
 

@@ -261,7 +261,8 @@ class Parents:
             proxy = record.caller_goid == TURNS_PROXY
             self.anchors.responded_in_turn(x, record.caller_uid, due, proxy, record.ts)
             return
-        if record.goid and not record.flags & FLAG_GO:
+        # A task's response: the thread runs an event loop, and is at many requests at once.
+        if record.goid and not record.flags & (FLAG_GO | FLAG_TASK):
             self.anchors.responded_by_worker(x, record.goid, record.parent_uid, record.ts)
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
         self.anchors.responded(x, identity, _made(record), record.ts)

@@ -26,7 +26,7 @@ from tests.e2e.services import Service
 from tests.gobuild import build_go
 from tests.nginx import nginx_program
 from tests.python314 import python314_root
-from tests.pythons import ASYNC_PACKAGES, python_with
+from tests.pythons import ASYNC_PACKAGES, WEB_PACKAGES, python_with
 
 HERE = Path(__file__).resolve().parent
 LEAF = "go-leaf"
@@ -67,6 +67,32 @@ def asyncio_loop(server: str, python: str | Path, *, uvloop: bool = False, pause
         kinds += [Kind(name, mode, "limited", floor=99.0) for mode in ("sequential", "parallel")]
     command = [python, HERE / "aio_target.py", server, *(["--uvloop"] if uvloop else [])]
     return Loop(name, command, tuple(kinds), pause)
+
+
+_GUNICORN = {
+    "sync": ("-w", "2"),
+    "gthread": ("-k", "gthread", "-w", "2", "--threads", "4", "--keep-alive", "30"),
+    "uvicorn": ("-k", "uvicorn.workers.UvicornWorker", "-w", "2"),
+}
+
+
+WEB = (("fastapi", "uvicorn"), ("flask", "sync"), ("flask", "gthread"), ("django", "gthread"))
+"""What ``all_loops`` has of them."""
+
+
+def web_loop(framework: str, worker: str, python: str | Path) -> Loop:
+    """FastAPI, Flask or Django under gunicorn, with two worker processes of a kind.
+
+    ``python`` is an interpreter with ``tests.pythons.WEB_PACKAGES``.
+    """
+    label = f"{framework}, gunicorn {worker}"
+    if worker == "uvicorn":
+        floors = {"sequential": 99.0, "parallel": 99.0, "to_thread": None, "executor": None}
+    else:
+        floors = {"sequential": 99.0, "submitted": None}
+    kinds = tuple(Kind(label, mode, "pooled", floor=floor) for mode, floor in floors.items())
+    command = [python, HERE / "web_target.py", framework, "--", *_GUNICORN[worker]]
+    return Loop(label, command, kinds)
 
 
 def asyncio_loop_314(server: str, *, uvloop: bool = False, pause: int = 0) -> Loop:
@@ -237,6 +263,7 @@ def all_loops(pause: int = 0) -> list[Loop]:
         asyncio_loop_314("starlette", uvloop=True, pause=pause),
         nginx_loop(nginx, dead=True),
         nginx_loop(nginx, keepalive=True, workers=2, dead=True),
+        *(web_loop(*words, python_with(WEB_PACKAGES)) for words in WEB),
         haproxy_loop(dead=True),
         haproxy_loop(keepalive=True, threads=2),
     ]

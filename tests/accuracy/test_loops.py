@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from tests.accuracy.loops import (
+    WEB,
     Loop,
     asyncio_loop,
     asyncio_loop_314,
@@ -14,10 +15,11 @@ from tests.accuracy.loops import (
     nginx_loop,
     node_loop,
     run_loops,
+    web_loop,
 )
 from tests.accuracy.report import level_table, total_table
 from tests.nginx import nginx_program
-from tests.pythons import ASYNC_PACKAGES, python_with
+from tests.pythons import ASYNC_PACKAGES, WEB_PACKAGES, python_with
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -31,6 +33,14 @@ def test_asyncio_parents_are_true_and_complete() -> None:
         asyncio_loop_314("aiohttp", pause=5),
     ]
     run = run_loops(loops, {1: 60, 16: 140}, late=True)
+    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
+    assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
+
+
+@pytest.mark.timeout(400)
+def test_parents_in_web_frameworks_are_true_and_complete() -> None:
+    python = python_with(WEB_PACKAGES)
+    run = run_loops([web_loop(*words, python) for words in WEB], {1: 40, 16: 200}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
 

@@ -172,3 +172,15 @@ def test_a_process_is_followed_when_several_of_its_calls_came_from_threads_that_
     for number in range(WORKERS):
         only_calls.call(only_calls.wire(2, 3), f"/out{number}", rule=layout.RULE_NONE)
     assert not only_calls.correlator.parents.wanted_workers, "it serves nobody"
+
+
+def test_an_event_loops_thread_is_at_many_requests_so_its_segments_mean_none() -> None:
+    world = Pool()
+    world.made("/of-b", 0, 0, A)
+    reply_of_a_task = world.first.server.send(
+        reply(), goid=A, flags=layout.FLAG_TASK, caller_goid=7
+    )
+    world.feed(reply_of_a_task)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_root(world.span("/of-b"))
