@@ -1,16 +1,18 @@
 /* Connections of HTTP/2 and gRPC of which no probe saw the loop begin: they are older than the
  * tracer, or the probe could not tell (before Go 1.21, which goroutine bore a server's reader).
  *
- * Where such a connection is read, the function that its goroutine runs is on the stack: as a
- * return address in the code of one of six functions that user space has named. Which one says
- * of what kind the connection is. Its receiver lies in that frame or above it, and the proof is,
- * as in go_stack.h, the descriptor that is being read.
+ * Where such a connection is read, one of six functions that user space has named is among those
+ * that the goroutine has called and not returned from. Which one says of what kind the connection
+ * is. Its receiver lies in that function's frame or above it, and the proof is, as in go_stack.h,
+ * the descriptor that is being read.
  */
 #ifndef OTEL_EBPF_GO_OLDER_H
 #define OTEL_EBPF_GO_OLDER_H
 
 #include "go_streams.h"
 
+#define GO_FRAMES 48 /* from a system call up to its loop: some 15, and as many more with TLS */
+#define GO_STACK_MOST (1ULL << 30) /* bytes */
 #define GO_WRAPPED 3 /* connections within each other: of TLS, and what a library puts around */
 #define GO_NET_CONN 8 /* they begin with the one beneath: an interface, whose data word is here */
 
@@ -39,25 +41,52 @@ INLINE bool go_loop_conn_is(struct proc_info_t *pi, u32 tgid, u64 at, s32 fd)
 	return false;
 }
 
-/* Of what kind the loop is that the goroutine runs, and how far down its frame goes. */
+/* The innermost frame of the goroutine that makes this system call: Go keeps its address in rbp,
+ * and the address of each frame's caller in the frame. False: registers make no sense. */
+INLINE bool go_first_frame(struct member_fields_offset *o, struct go_older_t *w)
+{
+	u64 stack = kernel_stack(o), sp = 0;
+
+	if (!stack)
+		return false;
+	stack += KERNEL_STACK - PT_REGS;
+	NO_UNROLL
+	for (int i = 0; i < 2; i++) {
+		READ_KERNEL(w->frame, stack, PT_BP);
+		READ_KERNEL(sp, stack, PT_SP);
+		if (sp <= w->frame && w->frame < w->hi && w->hi - sp < GO_STACK_MOST)
+			return true;
+		stack -= 16; /* kernels with FRED leave two words above */
+	}
+	return false;
+}
+
+/* Goes up from frame to frame until one returns into a loop. (Addresses that merely lie on the
+ * stack are no proof: dead frames stay in the gaps of living ones.) */
 INLINE void go_find_loop(struct proc_info_t *pi, struct go_older_t *w)
 {
 	w->kind = 0;
 	w->below = 0;
 	NO_UNROLL
-	for (u32 i = 0; i < GO_LOOP_WORDS; i++) {
-		u64 word = w->words[within(GO_LOOP_WORDS - 1 - i, GO_LOOP_WORDS)];
+	for (int i = 0; i < GO_FRAMES; i++) {
+		u64 words[2] = {}, frame = w->frame; /* the frame above, and the return address */
+
+		if (read_user(words, sizeof(words), frame))
+			break;
 		NO_UNROLL
 		for (u32 kind = GO_CONN_H2_SERVER; kind <= GO_CONN_GRPC_CLIENT; kind++) {
 			struct go_loop_t *loop = &pi->loops[within(kind, GO_LOOPS)];
 
-			if (word > loop->start && word < loop->end) {
+			if (words[1] > loop->start && words[1] < loop->end)
 				w->kind = kind;
-				w->below = i;
-			}
 		}
-		if (w->kind)
+		if (w->kind) {
+			w->below = (w->hi - frame - 16) >> 3;
 			break;
+		}
+		if (words[0] <= frame || words[0] >= w->hi)
+			break;
+		w->frame = words[0];
 	}
 }
 
@@ -111,11 +140,11 @@ INLINE void go_bind_older(struct op_t *op, struct socket_state_t *st, struct pro
 INLINE int run_go_older(void *ctx)
 {
 	struct op_t *op = operation();
+	struct member_fields_offset *o = offsets();
 	int zero = 0;
 	struct go_older_t *w = go_older_buf.lookup(&zero);
-	u64 hi = 0;
 
-	if (!op || !w)
+	if (!op || !o || !w)
 		return 0;
 	struct socket_state_t *st = op_socket(op);
 	struct proc_info_t *pi = op_process(op);
@@ -123,8 +152,9 @@ INLINE int run_go_older(void *ctx)
 		return 0;
 	if (st->protocol == PROTOCOL_HTTP2)
 		st->go_tries += 1;
-	if (!op->g || pi->g_stack_hi < 0 || READ_USER(hi, op->g, pi->g_stack_hi) ||
-	    READ_USER(w->words, hi, -(s64)sizeof(w->words)))
+	w->hi = 0;
+	if (!op->g || pi->g_stack_hi < 0 || READ_USER(w->hi, op->g, pi->g_stack_hi) ||
+	    READ_USER(w->words, w->hi, -(s64)sizeof(w->words)) || !go_first_frame(o, w))
 		go_resume_data(ctx, op);
 	go_find_loop(pi, w);
 	if (w->kind) {

@@ -13,14 +13,12 @@
 #define EINPROGRESS 115
 #define EAGAIN 11
 
-/* x86-64: call numbers, and where struct pt_regs keeps their arguments. */
+/* x86-64: call numbers, and where struct pt_regs keeps their arguments; see task.h. */
 #define NR_READ 0
 #define NR_READV 19
 #define NR_RECVFROM 45
 #define NR_RECVMSG 47
 #define NR_RECVMMSG 299
-#define KERNEL_STACK 16384
-#define PT_REGS 168
 #define PT_R10 56
 
 int prog_data(void *ctx)

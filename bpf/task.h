@@ -26,6 +26,12 @@ INLINE long read_user_most(void *to, u64 size, u32 most, u64 from)
 }
 
 #define READ_KERNEL(dst, base, offset) read_kernel(&(dst), sizeof(dst), (base) + (offset))
+/* x86-64: struct pt_regs of a system call ends its thread's kernel stack. */
+#define KERNEL_STACK 16384
+#define PT_REGS 168
+#define PT_BP 32
+#define PT_SP 152
+
 #define READ_USER(dst, base, offset) read_user(&(dst), sizeof(dst), (base) + (offset))
 
 #ifdef DIRECT_TASK_FILES

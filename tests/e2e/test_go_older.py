@@ -33,10 +33,18 @@ REQUESTS = 60
 
 
 @pytest.mark.parametrize(
-    ("build", "concurrency"),
-    [("newest", 1), ("newest", 16), ("stripped", 4), ("middle", 8), ("old", 8)],
+    ("build", "concurrency", "way"),
+    [
+        ("newest", 1, "auto"),
+        ("newest", 16, "auto"),
+        ("stripped", 4, "auto"),
+        ("middle", 8, "uprobe"),
+        ("old", 8, "both"),
+    ],
 )
-def test_connections_older_than_the_agent_tell_who_asked(build: str, concurrency: int) -> None:
+def test_connections_older_than_the_agent_tell_who_asked(
+    build: str, concurrency: int, way: str
+) -> None:
     toolchain, requires, flags = BUILDS[build]
     front, back = relay.pair(relay.build(toolchain, requires, flags))
     protocols = [part.partition("=")[0] for part in front.address.split(",")]
@@ -48,7 +56,8 @@ def test_connections_older_than_the_agent_tell_who_asked(build: str, concurrency
             )
             for served in protocols
         ]
-        agent = stack.enter_context(Agent(pids=[front.pid], env=relay.ENV))
+        arguments = ("--go-identity", way)
+        agent = stack.enter_context(Agent(*arguments, pids=[front.pid], env=relay.ENV))
         for load in loads:
             load.count()
         for load in loads:
