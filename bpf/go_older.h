@@ -12,7 +12,6 @@
 #include "go_streams.h"
 
 #define GO_FRAMES 48 /* from a system call up to its loop: some 15, and as many more with TLS */
-#define GO_STACK_MOST (1ULL << 30) /* bytes */
 #define GO_WRAPPED 3 /* connections within each other: of TLS, and what a library puts around */
 #define GO_NET_CONN 8 /* they begin with the one beneath: an interface, whose data word is here */
 
@@ -42,7 +41,8 @@ INLINE bool go_loop_conn_is(struct proc_info_t *pi, u32 tgid, u64 at, s32 fd)
 }
 
 /* The innermost frame of the goroutine that makes this system call: Go keeps its address in rbp,
- * and the address of each frame's caller in the frame. False: registers make no sense. */
+ * and the address of each frame's caller in the frame. False: the registers make no sense, or it
+ * is another goroutine that is taken for the running one. */
 INLINE bool go_first_frame(struct member_fields_offset *o, struct go_older_t *w)
 {
 	u64 stack = kernel_stack(o), sp = 0;
@@ -54,7 +54,7 @@ INLINE bool go_first_frame(struct member_fields_offset *o, struct go_older_t *w)
 	for (int i = 0; i < 2; i++) {
 		READ_KERNEL(w->frame, stack, PT_BP);
 		READ_KERNEL(sp, stack, PT_SP);
-		if (sp <= w->frame && w->frame < w->hi && w->hi - sp < GO_STACK_MOST)
+		if (w->lo <= sp && sp <= w->frame && w->frame < w->hi)
 			return true;
 		stack -= 16; /* kernels with FRED leave two words above */
 	}
@@ -150,12 +150,14 @@ INLINE int run_go_older(void *ctx)
 	struct proc_info_t *pi = op_process(op);
 	if (!st || !pi)
 		return 0;
-	if (st->protocol == PROTOCOL_HTTP2)
-		st->go_tries += 1;
+	w->lo = 0;
 	w->hi = 0;
 	if (!op->g || pi->g_stack_hi < 0 || READ_USER(w->hi, op->g, pi->g_stack_hi) ||
+	    READ_USER(w->lo, op->g, pi->g_stack_hi - 8) ||
 	    READ_USER(w->words, w->hi, -(s64)sizeof(w->words)) || !go_first_frame(o, w))
 		go_resume_data(ctx, op);
+	if (st->protocol == PROTOCOL_HTTP2)
+		st->go_tries += 1;
 	go_find_loop(pi, w);
 	if (w->kind) {
 		go_find_receiver(pi, w, op->rec.tgid, op->rec.fd);

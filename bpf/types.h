@@ -456,7 +456,8 @@ struct go_stack_t {
 
 struct go_older_t {
 	u64 words[GO_LOOP_WORDS];
-	u64 hi;       /* the stack's top */
+	u64 lo;       /* the stack's ends */
+	u64 hi;
 	u64 frame;    /* the frame at hand: where it keeps the address of the one above */
 	u64 kind;     /* enum go_conn_kind of the loop that the goroutine runs; 0: none */
 	u64 below;    /* words of that loop's frame, and of those above it */

@@ -38,7 +38,7 @@ REQUESTS = 60
         ("newest", 1, "auto"),
         ("newest", 16, "auto"),
         ("stripped", 4, "auto"),
-        ("middle", 8, "uprobe"),
+        ("middle", 8, "auto"),
         ("old", 8, "both"),
     ],
 )
