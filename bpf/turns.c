@@ -58,6 +58,8 @@ int exit_epoll(struct sys_exit_args *c)
 	struct turn_t *t = turn_map.lookup(&id);
 
 	if (t) {
+		u32 tgid = id >> 32;
+		t->outside = node_context(offsets(), proc_info_map.lookup(&tgid));
 		if (c->ret > 0 || !t->zero)
 			t->since = bpf_ktime_get_ns();
 		t->last = 0;

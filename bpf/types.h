@@ -314,6 +314,9 @@ struct proc_info_t {
 	u8 turns; /* enum turns: a loop that runs each callback to its end (turns.h) */
 	u8 pools; /* who wakes whom among its threads is followed (pools.h) */
 	u8 runtime_pad[5];
+	/* Node's async context (turns.h): the isolate, from the thread pointer, and within it. */
+	s32 node_isolate;
+	s32 node_data; /* 0: not known */
 	/* Connections of many streams that no probe saw begin (go_older.h). */
 	struct go_loop_t loops[GO_LOOPS];
 	struct go_headers_t headers; /* see go_headers.c */
@@ -372,6 +375,7 @@ struct turn_t {
 	u64 since; /* when its last wait was over */
 	u64 last;  /* what it did last in this turn: number of a message, 0: not known */
 	u64 due;   /* when a timer will be due, 0: none */
+	u64 outside; /* Node's async context where nothing runs */
 	u64 first; /* the first of what it did, in a batched loop's turn */
 	u16 others; /* what it has read beside that; the cause is one of several then */
 	u8 zero;   /* the last look was no wait */

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable
 from typing import Protocol
 
+from otel_ebpf.discovery.node_runtime import read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.discovery.python_runtime import place_of_copies, place_of_runtime, read_python
@@ -61,11 +62,13 @@ class Runtimes:
         kernel: KernelSide,
         read: Callable[[int], dict[str, int] | None] | None = None,
         runtime: Callable[[int], tuple[int, int]] | None = None,
+        node: Callable[[int], dict[str, int]] | None = None,
     ) -> None:
         proc = ProcFs()
         self._kernel = kernel
         self._read = read or (lambda pid: read_python(pid, proc))
         self._runtime = runtime or (lambda pid: place_of_runtime(pid, proc))
+        self._node = node or (lambda pid: read_node(pid, proc))
         self._again: list[tuple[float, float, int]] = []
         """(when, wait, pid), the next one first."""
         self.python: set[int] = set()
@@ -116,7 +119,8 @@ class Runtimes:
             self._look(image.pid, now, FIRST_LOOK)
         elif image.language == "nodejs" or image.exe.rpartition("/")[2] in TURNS:
             kind = TURNS.get(image.exe.rpartition("/")[2], PROGRAM)
-            self._kernel.set_process(image.pid, {"turns": kind})
+            places = self._node(image.pid) if image.language == "nodejs" else {}
+            self._kernel.set_process(image.pid, {"turns": kind, **places})
             if not self.turns:
                 self._kernel.follow_turns()
             self.turns.add(image.pid)

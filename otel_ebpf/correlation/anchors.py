@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 
+from otel_ebpf.correlation.frames import RULE as FRAME
+from otel_ebpf.correlation.frames import Frames
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import Endpoints
 from otel_ebpf.correlation.threads import Threads
@@ -49,6 +51,7 @@ class _Process:
         "answered",
         "answering",
         "crowded",
+        "frames",
         "held",
         "last",
         "open",
@@ -62,6 +65,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.turns: Turns | None = None
+        self.frames: Frames | None = None
         self.workers: Workers | None = None
         self.pools = Pools()
         self.crowded = 0
@@ -141,14 +145,19 @@ class Anchors:
             for identity in identities:
                 self._by_identity.setdefault((x.pid, identity), []).append(x)
 
-    def hold_turn(self, x: Live, cause: int, opened: bool, timer_due: bool, proxy: bool) -> None:
+    def hold_turn(
+        self, x: Live, cause: int, opened: bool, timer_due: bool, proxy: bool, frame: int = 0
+    ) -> None:
         """A client's request was written after message ``cause`` was read in the same turn of
         the loop. ``opened``: before its connection was asked for, of which it is the first.
-        ``timer_due``: a timer may have written it instead."""
+        ``timer_due``: a timer may have written it instead. ``frame``: Node's async context."""
         process = self.processes[x.pid]
         turns = process.turns = process.turns or self._turns(process, proxy)
         idle = process.pools.taken(x)
-        self._keep(process, x)
+        kept = self._keep(process, x)
+        if frame and kept:
+            frames = process.frames = process.frames or Frames()
+            frames.wrote(x, frame, opened or idle)
         certain = not timer_due and (opened or idle or len(process.open) == 1)
         turns.wrote(x, cause, certain, len(process.open) == 1)
 
@@ -198,12 +207,18 @@ class Anchors:
         self._claim_all(process, server, identity, max(born, server.start), ts)
 
     def responded_in_turn(
-        self, server: Live, cause: int, timer_due: bool, proxy: bool, ts: int
+        self, server: Live, cause: int, timer_due: bool, proxy: bool, ts: int, frame: int = 0
     ) -> None:
         """Its response begins, after message ``cause`` was read in the same turn."""
         process = self.processes[server.pid]
         turns = process.turns = process.turns or self._turns(process, proxy)
-        turns.answered(server, cause, timer_due, len(process.open) == 1)
+        alone = len(process.open) == 1
+        turns.answered(server, cause, timer_due, alone)
+        if frame and process.frames is not None:
+            for x in process.frames.answered(
+                server, frame, 0 if timer_due else cause, turns, alone, ts
+            ):
+                self._bind(x, server, FRAME)
         self._claim_turns(process, turns, server, ts)
 
     def unanswered(self, pid: int) -> None:
@@ -246,6 +261,7 @@ class Anchors:
         processes = self.processes.values()
         beliefs = [b for p in processes if p.workers for b in p.workers.believed()]
         turns = [p.turns for p in processes if p.turns is not None]
+        frames = [p.frames for p in processes if p.frames is not None]
         return {
             "requests_held": self.held,
             "workers_tested": sum(b.tested for b in beliefs),
@@ -255,6 +271,8 @@ class Anchors:
             "turns_right": sum(t.guarded.right for t in turns),
             "turns_against_guards_tested": sum(t.against.tested for t in turns),
             "turns_against_guards_right": sum(t.against.right for t in turns),
+            "async_contexts_tested": sum(f.guarded.tested + f.against.tested for f in frames),
+            "async_contexts_right": sum(f.guarded.right + f.against.right for f in frames),
             "identities_compared": sum(p.answered for p in processes),
             "identities_shared": sum(p.shared for p in processes),
             "processes_with_shared_identities": sum(not p.alone for p in processes),
@@ -273,6 +291,12 @@ class Anchors:
             told["turns_right"] = f"{guarded.right} of {guarded.tested}"
             if against.tested:
                 told["turns_against_guards_right"] = f"{against.right} of {against.tested}"
+        frames = process.frames
+        if frames is not None:
+            told["async_contexts"] = "believed" if frames.believed(True) else "not believed"
+            rules = (frames.guarded, frames.against)
+            right, tested = sum(r.right for r in rules), sum(r.tested for r in rules)
+            told["async_contexts_right"] = f"{right} of {tested}"
         if process.answered:
             told["contexts"] = "believed" if process.alone else "not believed"
             told["contexts_shared"] = f"{process.shared} of {process.answered}"

@@ -247,7 +247,8 @@ class Parents:
         if record.flags & FLAG_TURN:
             opened, due = bool(record.flags & FLAG_OPENED), bool(record.flags & FLAG_DUE)
             proxy = record.caller_goid == TURNS_PROXY
-            self.anchors.hold_turn(x, record.caller_uid, opened, due, proxy)
+            frame = record.context_uid
+            self.anchors.hold_turn(x, record.caller_uid, opened, due, proxy, frame)
             return
         chain = (record.caller_goid, record.caller_site, record.context_uid)
         born = (0, _made(record), record.caller_uid)
@@ -259,7 +260,8 @@ class Parents:
         if record.flags & FLAG_TURN and not record.flags & FLAG_GO:
             due = bool(record.flags & FLAG_DUE)
             proxy = record.caller_goid == TURNS_PROXY
-            self.anchors.responded_in_turn(x, record.caller_uid, due, proxy, record.ts)
+            frame = record.context_uid
+            self.anchors.responded_in_turn(x, record.caller_uid, due, proxy, record.ts, frame)
             return
         # A task's response: the thread runs an event loop, and is at many requests at once.
         if record.goid and not record.flags & (FLAG_GO | FLAG_TASK):

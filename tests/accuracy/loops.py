@@ -25,6 +25,7 @@ from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.services import Service
 from tests.gobuild import build_go
 from tests.nginx import nginx_program
+from tests.nodes import node_version, npm_packages
 from tests.python314 import python314_root
 from tests.pythons import ASYNC_PACKAGES, WEB_PACKAGES, python_with
 
@@ -141,15 +142,27 @@ def haproxy_loop(
     return Loop(name, command, (kind,), proxy=True, env=path)
 
 
-def node_loop(program: str | Path, *transports: str, pause: int = 0, label: str = "node") -> Loop:
-    """A Node service. No floor of recall: what is believed of it must be earned first, and where
-    it sleeps before its calls, most is left out."""
+def node_loop(
+    program: str | Path,
+    *transports: str,
+    pause: int = 0,
+    label: str = "node",
+    options: tuple[str, ...] = (),
+    floor: float | None = None,
+) -> Loop:
+    """A Node service; ``options`` are those of node_target.js. What is believed of it must be
+    earned first, and where it sleeps before its calls and shows no async context, most is
+    left out."""
     kinds = [
-        Kind(label, mode, transport)
+        Kind(label, mode, transport, floor=floor)
         for mode in ("sequential", "parallel")
         for transport in transports or ("pooled",)
     ]
-    return Loop(label, [program, HERE / "node_target.js"], tuple(kinds), pause)
+    env = {}
+    if "--express" in options:
+        env["NODE_PATH"] = str(npm_packages(("express@4",)))
+    command = [program, HERE / "node_target.js", *options]
+    return Loop(label, command, tuple(kinds), pause, env=env)
 
 
 def make_plan(seed: int, loops: Sequence[Loop], levels: dict[int, int]) -> Plan:
@@ -252,7 +265,7 @@ def run_loops(
 
 
 def all_loops(pause: int = 0) -> list[Loop]:
-    """Every event loop that can be had here; Node 24 where OTEL_EBPF_NODE names one more."""
+    """Every event loop that can be had here; Node 24 is npm's, or what OTEL_EBPF_NODE names."""
     python, nginx = python_with(ASYNC_PACKAGES), nginx_program()
     found = [
         asyncio_loop("aiohttp", python, pause=pause),
@@ -267,11 +280,22 @@ def all_loops(pause: int = 0) -> list[Loop]:
         haproxy_loop(dead=True),
         haproxy_loop(keepalive=True, threads=2),
     ]
-    for name in (shutil.which("node"), os.environ.get("OTEL_EBPF_NODE")):
+    newest = os.environ.get("OTEL_EBPF_NODE") or node_version(24)
+    for name in (shutil.which("node"), newest):
         if name:
             said = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
             label = f"node {said.strip().lstrip('v').partition('.')[0]}"
             found.append(node_loop(name, "pooled", pause=pause, label=label))
             found.append(node_loop(name, "fetch", pause=pause, label=f"{label} fetch"))
             found.append(node_loop(name, "limited", pause=pause, label=f"{label} maxSockets"))
+    if newest:
+        for more, transport, options in (
+            ("", "pooled", ()),
+            (" fetch", "fetch", ()),
+            (" maxSockets", "limited", ()),
+            (" Express cluster", "pooled", ("--express", "--cluster")),
+        ):
+            label = f"node 24 AsyncLocalStorage{more}"
+            chosen = ("--als", *options)
+            found.append(node_loop(newest, transport, pause=pause, label=label, options=chosen))
     return found

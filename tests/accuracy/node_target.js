@@ -2,8 +2,19 @@
 //
 // Serves the calls of a plan and makes the calls below them in the way the plan names, with
 // the truth headers that tests/accuracy/target/main.go describes.
+//
+// --als runs each request in a frame of an AsyncLocalStorage; --express serves with Express;
+// --cluster serves with two processes, which have the plan from a file.
 'use strict';
+const fs = require('fs');
 const http = require('http');
+const os = require('os');
+const cluster = require('cluster');
+const { AsyncLocalStorage } = require('async_hooks');
+
+const als = new AsyncLocalStorage();
+const options = process.argv.slice(2);
+const kept = `${os.tmpdir()}/node-target-${cluster.isPrimary ? process.pid : process.ppid}.json`;
 
 let plan = { services: {}, nodes: {} };
 const agents = {
@@ -52,11 +63,13 @@ async function perform(node, name) {
 
 async function respond(path, body) {
   if (path === '/load') {
+    if (cluster.isWorker) fs.writeFileSync(kept, body);
     plan = JSON.parse(body);
     return [200, String(Object.keys(plan.nodes).length)];
   }
   if (path === '/pending') return [200, '0 0'];
   const name = path.slice('/call/'.length);
+  if (cluster.isWorker && !plan.nodes[name]) plan = JSON.parse(fs.readFileSync(kept));
   const node = plan.nodes[name];
   if (!node) return [404, 'no such call in the plan'];
   if (node.sleep_ms) await sleep(node.sleep_ms);
@@ -69,7 +82,7 @@ async function respond(path, body) {
   return [200, name];
 }
 
-const server = http.createServer((request, response) => {
+function handle(request, response) {
   const parts = [];
   request.on('data', (part) => parts.push(part));
   request.on('end', async () => {
@@ -77,7 +90,29 @@ const server = http.createServer((request, response) => {
     response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
     response.end(text);
   });
-});
-server.listen(0, '127.0.0.1', 1024, () => {
-  console.log(`listening 127.0.0.1:${server.address().port}`);
-});
+}
+
+const inFrame = (request, response) => als.run({ url: request.url }, handle, request, response);
+const serve = options.includes('--als') ? inFrame : handle;
+let app = serve;
+if (options.includes('--express')) {
+  app = require('express')();
+  app.use((request, response) => serve(request, response));
+}
+if (options.includes('--cluster') && cluster.isPrimary) {
+  let waiting = 2;
+  cluster.on('listening', (_, address) => {
+    waiting -= 1;
+    if (waiting === 0) console.log(`listening 127.0.0.1:${address.port}`);
+  });
+  process.on('SIGTERM', () => {
+    fs.rmSync(kept, { force: true });
+    process.exit(0);
+  });
+  for (let n = 0; n < 2; n += 1) cluster.fork();
+} else {
+  const server = http.createServer(app);
+  server.listen(0, '127.0.0.1', 1024, () => {
+    if (cluster.isPrimary) console.log(`listening 127.0.0.1:${server.address().port}`);
+  });
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.accuracy.loops import (
 )
 from tests.accuracy.report import level_table, total_table
 from tests.nginx import nginx_program
+from tests.nodes import node_version
 from tests.pythons import ASYNC_PACKAGES, WEB_PACKAGES, python_with
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
@@ -57,6 +59,14 @@ def test_parents_by_turns_are_true_in_proxies_and_node() -> None:
     node = shutil.which("node")
     if node:
         loops.append(node_loop(node, "pooled", "limited", pause=5))
-    run = run_loops(loops, {1: 40, 16: 160}, late=True)
+    newest = node_version(24)
+    if newest:
+        options = ("--als", "--express")
+        label = "node with AsyncLocalStorage"
+        loops.append(node_loop(newest, pause=5, label=label, options=options))
+    run = run_loops(loops, {1: 40, 16: 240}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
+    if newest:
+        rules = sum((Counter(row.rules) for row in run.score.totals()), Counter())
+        assert rules["node.context"] > 50, rules

@@ -1,0 +1,99 @@
+"""Async contexts of Node: the frame of AsyncLocalStorage that runs (rule 6, beside turns).
+
+A program that runs each request in a frame of its own (``AsyncLocalStorage.run``) writes the
+request's response in it, and what it asks for meanwhile, however long it slept before. Frames
+are told apart by their addresses, which move when memory is collected: then nothing is said.
+
+Nothing makes a program do so, and a pool of connections may write for one request in another's
+frame. So this is believed as turns are: where it is seen to be right, by requests of which
+their turns tell the exchange; with and without another idle connection apart.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.turns import Tested, Turns
+
+RULE = "node.context"
+ENOUGH = 50
+"""Responses that must have tested a rule before it is believed."""
+MAX_FRAMES = 16_384
+"""Frames of one process that are remembered."""
+
+
+class _Asked(NamedTuple):
+    x: Live
+    guarded: bool
+
+
+class Frames:
+    """The frames of one process, and what was written in them.
+
+    Attributes:
+        own: whether frames tell exchanges that overlap apart.
+        guarded: the rule where a connection was idle; against: where none was.
+    """
+
+    def __init__(self) -> None:
+        self._asked: OrderedDict[int, list[_Asked]] = OrderedDict()
+        self._last: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        """Frame -> (ns of its latest response, id of the connection)."""
+        self._told: OrderedDict[int, tuple[int, bool]] = OrderedDict()
+        """Request -> (exchange that its frame told, guarded), until its turn tells too."""
+        self.own = Tested(ENOUGH)
+        self.guarded = Tested(ENOUGH)
+        self.against = Tested(ENOUGH)
+
+    def wrote(self, x: Live, frame: int, guarded: bool) -> None:
+        """Request ``x`` was written in ``frame``; ``guarded``: on a connection that nobody else
+        can have waited for."""
+        self._asked.setdefault(frame, []).append(_Asked(x, guarded))
+        if len(self._asked) > MAX_FRAMES:
+            self._asked.popitem(last=False)
+
+    def believed(self, guarded: bool) -> bool:
+        """Whether the rule gives parents now."""
+        return self.own.trusted and self._rule(guarded).trusted
+
+    def answered(
+        self, server: Live, frame: int, cause: int, turns: Turns, alone: bool, until: int
+    ) -> list[Live]:
+        """The response to ``server`` is written in ``frame``, and follows from message ``cause``
+        (0: nothing known). Returns the requests that are its exchange's. An exchange that is
+        ``alone`` tests nothing."""
+        told, guarded = self._told.pop(cause, (0, False))
+        if told:
+            self._rule(guarded).test(told == server.uid)
+        connection = id(server.endpoints)
+        before = self._last.get(frame)
+        if not alone:
+            shared = before is not None and before[0] > server.start and before[1] != connection
+            self.own.test(not shared)
+        self._last[frame] = (until, connection)
+        if len(self._last) > MAX_FRAMES:
+            self._last.popitem(last=False)
+        found = []
+        for x, guarded in self._asked.pop(frame, ()):
+            if x.settled or not server.start <= x.start <= until:
+                continue
+            owner = turns.owner(x.uid)
+            if owner is not None:
+                if not alone:
+                    self._rule(guarded).test(owner is server)
+            elif not turns.contradicted(x.uid):
+                if not alone:
+                    self._tell(x.uid, server.uid, guarded)
+                if self.believed(guarded):
+                    found.append(x)
+        return found
+
+    def _rule(self, guarded: bool) -> Tested:
+        return self.guarded if guarded else self.against
+
+    def _tell(self, uid: int, exchange: int, guarded: bool) -> None:
+        self._told[uid] = exchange, guarded
+        if len(self._told) > MAX_FRAMES:
+            self._told.popitem(last=False)
