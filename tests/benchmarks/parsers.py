@@ -1,9 +1,10 @@
-"""Microseconds a message in the protocol parsers. Run: python tests/benchmarks/parsers.py"""
+"""Microseconds a message in the protocol parsers. Run: python -m tests.benchmarks.parsers"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import hpack
 
@@ -13,6 +14,24 @@ from otel_ebpf.protocols.http1 import Http1Parser
 from otel_ebpf.protocols.http1_head import HttpRequest
 from otel_ebpf.protocols.http2 import Http2Parser
 from otel_ebpf.protocols.http2_frames import PREFACE, Walk
+from otel_ebpf.protocols.postgresql import PostgresqlParser
+from otel_ebpf.protocols.redis import RedisParser
+from otel_ebpf.protocols.sql import sanitize
+from tests.unit.protocols.postgresql_wire import (
+    BOUND,
+    LOGIN,
+    PARSED,
+    READY,
+    SYNC,
+    bind,
+    describe,
+    done,
+    execute,
+    parse,
+    query,
+    row,
+    startup,
+)
 
 GET = (
     b"GET /api/items/42 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: Go-http-client/1.1\r\n"
@@ -110,6 +129,24 @@ def streams(
     return work
 
 
+def calls(
+    make: Callable[[], Any], opening: list[tuple[int, bytes]], *turns: tuple[int, bytes]
+) -> Callable[[int], None]:
+    """Exchanges of a protocol whose parser pairs, behind what opens the connection."""
+
+    def work(count: int) -> None:
+        parser = make()
+        parser.begin(EGRESS, True)
+        for direction, data in opening:
+            parser.feed(direction, data, len(data), 0, 0, None)
+        feed = parser.feed
+        for at in range(count):
+            for direction, data in turns:
+                feed(direction, data, len(data), at, at, None)
+
+    return work
+
+
 def context(head: HttpRequest) -> Callable[[int], None]:
     def work(count: int) -> None:
         for _ in range(count):
@@ -131,6 +168,30 @@ def main() -> None:
     answer = [(":status", "200"), ("content-type", "application/grpc")]
     trailers = [("grpc-status", "0"), ("grpc-message", "")]
     measure("stream: gRPC, unary", streams(fields, answer, trailers))
+    get = b"*2\r\n$3\r\nGET\r\n$8\r\nkey:1234\r\n"
+    put = b"*3\r\n$3\r\nSET\r\n$8\r\nkey:1234\r\n$20\r\n" + b"v" * 20 + b"\r\n"
+    value = b"$20\r\n" + b"v" * 20 + b"\r\n"
+    measure("call: Redis, GET", calls(RedisParser, [], (EGRESS, get), (INGRESS, value)))
+    measure("call: Redis, SET", calls(RedisParser, [], (EGRESS, put), (INGRESS, b"+OK\r\n")))
+    opening = [(EGRESS, startup(user="me")), (INGRESS, LOGIN)]
+    select = query("SELECT * FROM items WHERE id = 42 AND name = 'bob'")
+    rows = row() * 5 + done() + READY
+    measure(
+        "call: PostgreSQL, simple, five rows",
+        calls(PostgresqlParser, opening, (EGRESS, select), (INGRESS, rows)),
+    )
+    extended = parse("SELECT * FROM items WHERE id = $1") + bind() + describe() + execute() + SYNC
+    measure(
+        "call: PostgreSQL, extended, five rows",
+        calls(PostgresqlParser, opening, (EGRESS, extended), (INGRESS, PARSED + BOUND + rows)),
+    )
+    number = iter(range(1 << 40))
+
+    def new_texts(count: int) -> None:
+        for _ in range(count):
+            sanitize(b"SELECT a, b FROM items i WHERE id = %d AND name = 'bob'" % next(number))
+
+    measure("SQL that was not seen before", new_texts)
     measure("segment of a counted body, not captured", large_body)
     measure("no trace context in the head", context(HttpRequest("GET", "/", "1.1", GET)))
     with_parent = HttpRequest("GET", "/", "1.1", GET[:-2] + PARENT)

@@ -206,3 +206,9 @@ def test_no_damage_is_a_traceback(
     assert main(["replay", "--output", "json", str(file)]) in (0, 4)
     for line in capsys.readouterr().out.splitlines():
         json.loads(line)
+
+
+def test_values_that_passed_to_a_database_are_in_no_span() -> None:
+    recorded = gzip.decompress(capture("postgresql").read_bytes())
+    assert b"s3cr3t" in recorded
+    assert b"s3cr3t" not in expectation("postgresql")
