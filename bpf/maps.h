@@ -115,7 +115,8 @@ enum kp_prog {
 	KP_HTTP2 = 4,
 	KP_HEADERS = 5,
 	KP_HEADER_MAP = 6,
-	KP_HEADER_REST = 7
+	KP_HEADER_REST = 7,
+	KP_MESSAGES = 8
 };
 
 enum prog {

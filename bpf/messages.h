@@ -224,7 +224,9 @@ INLINE int run_messages(void *ctx)
 			most = conf->capture; /* a long string says itself where it ends */
 		secret = st->protocol == PROTOCOL_POSTGRESQL && towards == TOWARDS_SERVER &&
 			 op->head[0] == 'p';
-		if (start && n >= 9 && tls_hello(op->head)) { /* STARTTLS: no more to be seen here */
+		/* STARTTLS: no message of these protocols begins like a handshake's record. */
+		if (start && n >= TLS_RECORD_HEADER && op->head[0] == TLS_HANDSHAKE_RECORD &&
+		    tls_header(op->head)) {
 			tell(ctx, RECORD_CLOSE, (u64)r->tgid << 32 | r->tid, st, 0, 0, 0);
 			carry_release(st);
 			st->protocol = 0;

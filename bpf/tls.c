@@ -386,6 +386,10 @@ int kp_data(struct pt_regs *regs)
 		http2_segment(regs, o, op, &s->walk, st, false, 0, true);
 		goto out;
 	}
+	if (st->protocol > PROTOCOL_HTTP2) {
+		__progs_jmp_kp_map.call(regs, KP_MESSAGES);
+		goto out;
+	}
 	bool start = st->direction != INGRESS;
 	u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
 	if (start) {
@@ -402,6 +406,10 @@ int kp_data(struct pt_regs *regs)
 			http2_segment(regs, o, op, &s->walk, st, !preface,
 				      preface ? HTTP2_PREFACE - had : 0, true);
 			goto out;
+		}
+		if (begins == BEGINS_NOTHING && !st->protocol) {
+			op->total = op->count + had;
+			__progs_jmp_kp_map.call(regs, KP_MESSAGES);
 		}
 		if (begins == BEGINS_REQUEST) {
 			st->uid = s->uids++;
@@ -434,6 +442,78 @@ int kp_data(struct pt_regs *regs)
 		tls_tail(op);
 	if (op->go && begins != BEGINS_NOTHING &&
 	    !(st->context && begins == BEGINS_REQUEST && !op->births))
+		__progs_jmp_kp_map.call(regs, KP_GO);
+	__progs_jmp_kp_map.call(regs, KP_OUTPUT);
+out:
+	stack_leave(s);
+	return 0;
+}
+
+/* KP_MESSAGES: run_messages, for bytes that came by TLS. What one read brings beyond a record's
+ * room is told by its length. */
+int kp_messages(struct pt_regs *regs)
+{
+	struct __http2_stack *s = stack_mine();
+	struct trace_conf_t *conf = config();
+	u8 begins = BEGINS_NOTHING;
+	bool start = true, secret = false;
+
+	if (!s)
+		return 0;
+	struct op_t *op = &s->op;
+	struct __socket_data *r = &op->rec;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	if (!st || !conf)
+		goto out;
+	u32 most = conf->capture * MESSAGE_SLICES;
+	if (most > MESSAGE_MOST)
+		most = MESSAGE_MOST;
+	if (!st->protocol) {
+		begins = message_first(op, st);
+		if (begins == BEGINS_NOTHING) {
+			st->bytes[INGRESS] += op->count;
+			count_safely(STAT_UNKNOWN_PROTOCOL);
+			goto out;
+		}
+	} else {
+		start = st->direction != INGRESS;
+		s32 n = peek_head(op, st, 0);
+		if (start) {
+			st->direction = INGRESS;
+			st->captured = 0;
+			st->before_len = 0;
+		}
+		u8 towards = st->role == ROLE_SERVER ? TOWARDS_SERVER : TOWARDS_CLIENT;
+		begins = infer_known(op, st->protocol, n < 0 ? 0 : n, op->count, towards, start);
+		if (begins == BEGINS_REQUEST && !start)
+			st->several = 1;
+		secret = st->protocol == PROTOCOL_POSTGRESQL && towards == TOWARDS_SERVER &&
+			 op->head[0] == 'p';
+	}
+	if (begins == BEGINS_REQUEST) {
+		st->uid = s->uids++;
+		st->is_request = 1;
+	} else if (begins == BEGINS_RESPONSE) {
+		st->is_request = 0;
+	}
+	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE)
+		st->captured = 0;
+	r->begins = begins;
+	fill_address(r, st);
+	r->tcp_seq = (u32)st->bytes[INGRESS];
+	st->bytes[INGRESS] += op->count;
+	if (st->role == ROLE_SERVER && st->is_request)
+		carry(op, st, r->ts);
+	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
+	if (!op->go)
+		turn_does(r->uid);
+	take_payload(op, st, secret ? MESSAGE_HEADER : most);
+	op->slices = 0;
+	r->length = op->count;
+	if (op->capture < op->count)
+		tls_tail(op);
+	if (op->go && begins == BEGINS_REQUEST)
 		__progs_jmp_kp_map.call(regs, KP_GO);
 	__progs_jmp_kp_map.call(regs, KP_OUTPUT);
 out:

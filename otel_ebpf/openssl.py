@@ -84,7 +84,7 @@ class OpenSsl:
 
     def speaks_tls(self, pid: int, now: float) -> None:
         """A process was seen to send or get TLS, and no probe has told of it."""
-        if pid not in self._of and not self._find(pid):
+        if not self._find(pid) and pid not in self._of:
             self._opaque.add(pid)
 
     def forked(self, parent: int, child: int) -> None:
@@ -123,7 +123,8 @@ class OpenSsl:
                     self._kernel.detach_uprobe(*copy.handles)
 
     def _look(self, pid: int, now: float, wait: float) -> None:
-        if not self._find(pid) and wait <= LAST_LOOK:
+        self._find(pid)  # whatever was found: a program may bring a copy of its own beside
+        if wait <= LAST_LOOK:
             heapq.heappush(self._again, (now + wait, wait, pid))
 
     def _find(self, pid: int) -> bool:

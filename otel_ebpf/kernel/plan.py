@@ -97,6 +97,7 @@ SPARED_PROGRAMS = {
         ),
         _GO_STREAMS,
     ),
+    "kp_messages": "databases over TLS",
     **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
     "prog_pool": "for whom threads of pools work",
     **dict.fromkeys(("kp_headers", "kp_header_map", "kp_header_rest"), _HEADERS),
@@ -116,6 +117,7 @@ UPROBE_TAIL_PROGRAMS: tuple[str, ...] = (
     "kp_headers",
     "kp_header_map",
     "kp_header_rest",
+    "kp_messages",
 )
 """Programs of ``__progs_jmp_kp_map``, by index; those that uprobes' programs go on with."""
 

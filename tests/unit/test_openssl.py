@@ -81,8 +81,13 @@ def test_a_library_that_comes_later_is_found(maps: Maps) -> None:
     assert follower.next_look() == FIRST_LOOK
     maps[7] = [(KEY, "/lib", "/lib")]
     follower.tick(FIRST_LOOK)
-    assert kernel.attached
-    assert follower.next_look() is None
+    assert {path for path, *_ in kernel.attached.values()} == {"/lib"}
+    # One that comes with a module, beside the interpreter's.
+    maps[7] = [(KEY, "/lib", "/lib"), (OTHER, "/wheel", "/wheel")]
+    when = follower.next_look()
+    assert when is not None
+    follower.tick(when)
+    assert {path for path, *_ in kernel.attached.values()} == {"/lib", "/wheel"}
 
 
 def test_looking_ends_and_begins_again_when_tls_is_spoken(maps: Maps) -> None:
