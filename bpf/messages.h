@@ -9,6 +9,7 @@
 #ifndef OTEL_EBPF_MESSAGES_H
 #define OTEL_EBPF_MESSAGES_H
 
+#include "infer_memcached.h"
 #include "infer_postgresql.h"
 #include "infer_redis.h"
 
@@ -26,7 +27,11 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_POSTGRESQL;
-	return infer_postgresql(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+	begins = infer_postgresql(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_MEMCACHED;
+	return infer_memcached(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
 }
 
 /* What a segment begins, of a connection whose protocol is known. */
@@ -36,6 +41,8 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_redis(op->head, n, towards, start);
 	if (protocol == PROTOCOL_POSTGRESQL)
 		return infer_postgresql(op->head, n, total, 0, towards, start);
+	if (protocol == PROTOCOL_MEMCACHED)
+		return infer_memcached(op->head, n, total, 0, towards, start);
 	return BEGINS_NOTHING;
 }
 

@@ -30,6 +30,7 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "grpc": RpcSpans,
     "redis": DbSpans,
     "postgresql": DbSpans,
+    "memcached": DbSpans,
 }
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 

@@ -23,6 +23,11 @@ _SOURCE = """
 #define OTEL_EBPF_HOST_COMPILE
 #include "infer_redis.h"
 #include "infer_postgresql.h"
+#include "infer_memcached.h"
+u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_memcached(p, n, total, tail, towards, start);
+}
 u8 redis(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_redis(p, n, towards, start);
@@ -130,6 +135,31 @@ def test_copied_data_and_passwords_begin_nothing(infer: Inference) -> None:
         assert infer("postgresql", bytes([kind]) + b"\0\0\0\x10abcdefghij", SERVER) == REQUEST
 
 
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (b"get key\r\n", REQUEST),
+        (b"get k\r\n", REQUEST),
+        (b"get k\n\n", NOTHING),
+        (b"set key 0 0 5\r\nhello\r\n", REQUEST),
+        (b"mg key v\r\n", REQUEST),
+        (b"delete key\r\n", REQUEST),
+        (b"get key", NOTHING),
+        (b"get key and more\n", NOTHING),
+        (b"get \x01\x02\x03\x04\r\n", NOTHING),
+        (b"GET / HTTP/1.1\r\n", NOTHING),
+        (b"STORED\r\n", NOTHING),
+        (b"VALUE k 0 1\r\nx\r\nEND\r\n", NOTHING),
+        (bytes((0x80, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 3)) + bytes(12) + b"key", REQUEST),
+        (bytes((0x80, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4)) + bytes(12) + b"key", NOTHING),
+        (bytes((0x80, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 2)) + bytes(12) + b"key", NOTHING),
+        (bytes((0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)) + bytes(12), NOTHING),
+    ],
+)
+def test_memcached_on_an_unknown_connection(infer: Inference, data: bytes, begins: int) -> None:
+    assert infer("memcached", data) == begins
+
+
 def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
     generator = random.Random(1)
     packed = zlib.compress(bytes(generator.choices(range(64), k=1_000_000)))
@@ -142,4 +172,5 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
             data = packed[at : at + size]
         hits += infer("redis", data) == REQUEST
         hits += infer("postgresql", data) == REQUEST
+        hits += infer("memcached", data) == REQUEST
     assert hits == 0
