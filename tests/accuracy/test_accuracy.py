@@ -20,7 +20,16 @@ def test_parents_are_true_and_recall_keeps_its_floors() -> None:
 
 @pytest.mark.timeout(300)
 def test_streams_have_the_parents_that_asked_for_them() -> None:
-    run = run_streams({1: 24, 16: 48, 64: 96})
+    run = run_streams({1: 24, 16: 48, 64: 96, 256: 512})
+    worst = "\n".join(str(problem) for problem in run.score.problems[:10])
+    assert run.score.passes, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
+    # Nothing of it went by unseen.
+    assert not run.ledger.get("http2_cut", 0) + run.ledger.get("http2_unseen", 0), run.ledger
+
+
+@pytest.mark.timeout(300)
+def test_streams_over_tls_have_the_parents_that_asked_for_them() -> None:
+    run = run_streams({1: 16, 16: 48, 256: 256}, secure=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
 

@@ -34,6 +34,20 @@ def test_calls_with_a_context_are_children_of_the_request_it_came_with(
     assert agent.ledger.get("programs_probed_for_each_request", 0) == 0
 
 
+@pytest.mark.parametrize("served", ["http1", "grpc"])
+def test_256_callers_of_one_connection_are_all_known(served: str) -> None:
+    """Their calls leave in a few writes, each with many new streams."""
+    front, back = relay.pair(relay.build())
+    called = ("grpc", "h2")
+    with front, back, Agent(pids=[front.pid], env=relay.ENV) as agent:
+        relay.drive(front, served, WITH_CONTEXT, called, 768, len(called), 256)
+        spans = agent.stop()
+    said = relay.judge(spans, front.pid)
+    assert not said.wrong, said
+    assert said.right.total() >= 0.99 * 768 * len(called), f"{said}\n{agent.ledger}"
+    assert agent.ledger.get("http2_cut", 0) == 0
+
+
 def test_handlers_that_drop_the_context_are_known_once_somebody_needs_it() -> None:
     """Then, and only then, a probe fires for each request."""
     front, back = relay.pair(relay.build())

@@ -107,6 +107,39 @@ def test_a_large_segment_of_many_frames_is_gone_through_to_its_end(
     assert out == walked([frame(4, 0, 0), many], start - 9, preface=False)
 
 
+def test_a_flush_of_a_thousand_streams_is_gone_through_to_its_end(
+    traffic: Traffic, tracer: Tracer
+) -> None:
+    """What a client writes at once when many of its callers were waiting for the connection."""
+    pair, talk = traffic.pair("tcp4"), Talk()
+    play(traffic, pair, CLIENT, PREFACE + frame(4, 0, 0), 1000, "write")
+    many = b"".join(
+        frame(HEADERS, END_HEADERS, n, talk.block(CLIENT, asks("/", "POST", ("n", str(n % 7)))))
+        + frame(0, END, n, b"d")
+        for n in range(1, 2001, 2)
+    )
+    assert len(many) < 32768
+    play(traffic, pair, CLIENT, many, 1 << 20, "write")
+    out, lost = told(tracer, traffic, pair.client, EGRESS)
+    assert not lost
+    start = seq(tracer, traffic, pair.client, EGRESS) + len(PREFACE) + 9
+    assert out == walked([frame(4, 0, 0), many], start - 9, preface=False)
+
+
+def test_frames_that_no_program_is_left_for_are_a_loss_that_is_told(
+    traffic: Traffic, tracer: Tracer
+) -> None:
+    pair, talk = traffic.pair("tcp4"), Talk()
+    block = talk.block(CLIENT, asks("/", "POST"))
+    play(traffic, pair, CLIENT, PREFACE + frame(4, 0, 0), 1000, "write")
+    before = tracer.kernel.stats()["http2_cut"]
+    play(traffic, pair, CLIENT, frame(6, 0, 0, b"12345678") * 4000, 1 << 20, "write")
+    play(traffic, pair, CLIENT, frame(HEADERS, END_HEADERS | END, 1, block), 1000, "write")
+    _, lost = told(tracer, traffic, pair.client, EGRESS)
+    assert lost
+    assert tracer.kernel.stats()["http2_cut"] > before
+
+
 def test_bodies_cost_no_records(traffic: Traffic, tracer: Tracer) -> None:
     pair, talk = traffic.pair("tcp4"), Talk()
     play(traffic, pair, CLIENT, PREFACE + frame(4, 0, 0), 1000, "write")
