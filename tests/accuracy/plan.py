@@ -91,6 +91,9 @@ KINDS = {
     "py-threads": PYTHON_KINDS,
     "py-pool": POOL_KINDS,
 }
+MANY = 64
+"""Requests in flight above which only Go's services take part: Python's have no threads for
+so many, and what times out proves nothing."""
 LEAF = Kind("", "sequential", "pooled")
 
 
@@ -134,7 +137,7 @@ class _Maker:
         The trees overlap as much, and two cores keep time for the services and the agent:
         what is measured is who is whose parent, not how much of an overload is lost.
         """
-        return 1 if self.saturate else 1 + concurrency * 3 // 8
+        return 1 if self.saturate else 1 + min(concurrency, MANY) * 3 // 8
 
     def add(self, call: Call, depth: int, leaf: bool, held: frozenset[str]) -> None:
         """Add ``call``, then what its service calls. ``held`` are bounded pools above it."""
@@ -160,7 +163,8 @@ class _Maker:
             return
         for _ in range(chance.choice((1, 2, 2, 3))):
             # The pool only has two kinds of its own, so it is called less often.
-            service = chance.choice([s for s in (*SERVICES[:3] * 2, "py-pool") if s not in held])
+            among = GO_SERVICES if call.concurrency > MANY else (*SERVICES[:3] * 2, "py-pool")
+            service = chance.choice([s for s in among if s not in held])
             go = call.service in GO_SERVICES and service in GO_SERVICES
             way = replace(kind, secure=True) if self.secure and go else kind
             child = Call(
@@ -188,7 +192,7 @@ def make_plan(
         roots = maker.plan.roots.setdefault(concurrency, [])
         for _ in range(trees):
             name = maker.identifier()
-            service = maker.random.choice(SERVICES)
+            service = maker.random.choice(GO_SERVICES if concurrency > MANY else SERVICES)
             roots.append(name)
             maker.add(Call(name, "", "", service, None, name, concurrency), 1, False, frozenset())
     return maker.plan
