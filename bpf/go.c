@@ -30,6 +30,8 @@ INLINE int note_receiver(struct pt_regs *regs, u32 kind)
 		if (before && before->kind == GO_CONN_SERVER)
 			go_take_over(pi, &key, before->receiver, &value);
 	}
+	if (kind == GO_CONN_GRPC_SERVER)
+		go_grpc_begins(pi, &key, &value);
 	go_conn_map.update(&key, &value);
 	return 0;
 }

@@ -49,9 +49,11 @@ def drive(
     calls: int = 2,
     concurrency: int = 1,
     tag: str = "",
+    warm: bool = True,
 ) -> None:
     """``requests`` of the relay over ``protocol``, modes in turn; each makes ``calls`` calls,
-    over the protocols ``over`` in turn. ``tag`` is in the requests' names.
+    over the protocols ``over`` in turn. ``tag`` is in the requests' names; ``warm``: one that
+    makes no calls goes first, on the new connection.
 
     Raises:
         AssertionError: not all were answered well.
@@ -61,7 +63,7 @@ def drive(
             *(service.command[0], "-drive", protocol, "-modes", ",".join(modes)),
             *("-over", "+".join(over), "-next", service.address),
             *("-requests", str(requests), "-calls", str(calls)),
-            *("-concurrency", str(concurrency), "-tag", tag),
+            *("-concurrency", str(concurrency), "-tag", tag, f"-warm={str(warm).lower()}"),
         ],
         capture_output=True,
         text=True,

@@ -48,6 +48,19 @@ def test_256_callers_of_one_connection_are_all_known(served: str) -> None:
     assert agent.ledger.get("http2_cut", 0) == 0
 
 
+@pytest.mark.parametrize("served", ["grpc", "h2", "h2s", "grpcs"])
+def test_the_first_request_of_a_connection_is_known(served: str) -> None:
+    """It may come with the handshake's last bytes, and be served before anything else is read."""
+    front, back = relay.pair(relay.build())
+    with front, back, Agent(pids=[front.pid], env=relay.ENV) as agent:
+        for number in range(20):
+            relay.drive(front, served, WITH_CONTEXT, ["http1"], 2, 1, 2, str(number), warm=False)
+        spans = agent.stop()
+    said = relay.judge(spans, front.pid)
+    assert not said.wrong, said
+    assert said.right.total() == 40, f"{said}\n{agent.ledger}"
+
+
 def test_handlers_that_drop_the_context_are_known_once_somebody_needs_it() -> None:
     """Then, and only then, a probe fires for each request."""
     front, back = relay.pair(relay.build())
