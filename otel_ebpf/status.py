@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -14,6 +15,7 @@ from otel_ebpf.status_socket import VARIABLE, directory
 
 PATIENCE = 10.0
 """Seconds to wait for an agent's answer; it looks for questions once a second."""
+_NAME = re.compile(r"agent-[0-9]+\.sock")
 _HEAD = ("service", "pid", "served", "calls", "proved", "inferred", "lacking", "own")
 
 
@@ -46,7 +48,7 @@ def _sockets(folder: str) -> list[str]:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
-    return [os.path.join(folder, name) for name in names if name.endswith(".sock")]
+    return [os.path.join(folder, name) for name in names if _NAME.fullmatch(name)]
 
 
 def _ask(path: str) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ class StatusSocket:
     """
 
     def __init__(self, folder: str, pid: int) -> None:
-        self.path = os.path.join(folder, f"{pid}.sock")
+        self.path = os.path.join(folder, f"agent-{pid}.sock")
         self._socket: socket.socket | None = None
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

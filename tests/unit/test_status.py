@@ -109,7 +109,7 @@ def test_no_agent_is_one_sentence_and_what_mends_it(
 
 
 def test_what_a_killed_agent_left_is_no_agent_and_goes(tmp_path: Path) -> None:
-    left = tmp_path / "9.sock"
+    left = tmp_path / "agent-9.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(left))
     with agent(tmp_path, report([])):
@@ -121,10 +121,20 @@ def test_a_new_agent_takes_the_place_that_a_killed_one_with_its_number_left(
     tmp_path: Path,
 ) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(tmp_path / "7.sock"))
+        dead.bind(str(tmp_path / "agent-7.sock"))
     with agent(tmp_path, report([])):
         assert "agent 7" in ask(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_socket_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "redis.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(other))
+        listening.listen()
+        with agent(tmp_path, report([])):
+            assert ask(tmp_path).count("agent ") == 1
+    assert other.exists()
 
 
 def test_others_may_not_ask(tmp_path: Path) -> None:
