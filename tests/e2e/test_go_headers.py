@@ -14,6 +14,7 @@ from tests.e2e.agent import TRUTH_ENV, Agent
 from tests.e2e.http2_programs import go_client, go_server
 from tests.e2e.query import only, seconds_of, select
 from tests.e2e.services import Service
+from tests.e2e.test_go_older import BUILDS
 from tests.e2e.test_go_tls import ask, connect, joined
 from tests.e2e.truth import TRUTH, judge
 from tests.gobuild import build_go
@@ -124,32 +125,18 @@ def test_grpc_gives_the_same_spans_both_ways() -> None:
 
 
 RELAYS = {
-    # Arguments on the stack; the module's HTTP/2 and grpc-go of those days.
-    "go1.15.15": (
-        {
-            "google.golang.org/grpc": "v1.40.0",
-            "golang.org/x/net": "v0.0.0-20200822124328-c89045814202",
-        },
-        (),
-        ("x", "grpc"),
-    ),
-    "go1.21.13": (
-        {
-            "google.golang.org/grpc": "v1.40.0",
-            "golang.org/x/net": "v0.0.0-20220722155237-a158d28d115b",
-        },
-        ("-ldflags=-s -w",),
-        ("x", "grpc"),
-    ),
-    "local": (relay.NEWEST, ("-ldflags=-s -w", "-buildmode=pie"), ("x", "h2", "grpc")),
-    "go1.27.4": (relay.NEWEST, (), ("x", "h2", "grpc")),
+    # Arguments on the stack, net/http's own HTTP/2 with TLS alone, grpc-go before contexts.
+    "old": (*BUILDS["old"], ("x", "grpc", "h2s")),
+    "middle": (*BUILDS["middle"], ("x", "grpc", "h2s")),
+    "stripped": (*BUILDS["stripped"], ("x", "h2", "grpc")),
+    "go1.27.4": ("go1.27.4", relay.NEWEST, (), ("x", "h2", "grpc", "h2s")),
 }
 
 
-@pytest.mark.parametrize("version", RELAYS)
-def test_every_home_of_http2_gives_the_same_spans_both_ways(version: str) -> None:
-    requires, flags, protocols = RELAYS[version]
-    program = relay.build(version, requires, flags)
+@pytest.mark.parametrize("build", RELAYS)
+def test_every_home_of_http2_gives_the_same_spans_both_ways(build: str) -> None:
+    toolchain, requires, flags, protocols = RELAYS[build]
+    program = relay.build(toolchain, requires, flags)
     found = {}
     for way in WAYS:
         front, back = relay.pair(program)
