@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, cast
 
 from otel_ebpf.correlation.conversation import Conversation
@@ -14,6 +15,9 @@ from otel_ebpf.protocols.base import Message, PairingParser
 if TYPE_CHECKING:
     from otel_ebpf.correlation.correlator import Correlator
 
+_log = logging.getLogger(__name__)
+_TOLD = 10
+"""Failures of parsers of which the log has the place."""
 MAX_OPEN = 4096
 """Requests without a reply on one connection; above it the oldest are given up."""
 
@@ -70,15 +74,23 @@ class PairedConnection(Conversation):
         if seq != expected >= 0:
             self._skip(parser, record, seq - expected & 0xFFFFFFFF, owner)
         self._next_seq[direction] = seq + length & 0xFFFFFFFF
-        messages = parser.feed(
-            direction,
-            record.data,
-            length,
-            record.ts,
-            record.end_ts,
-            record,
-            record.tail[: record.tail_len] if record.tail_len else b"",
-        )
+        try:
+            messages = parser.feed(
+                direction,
+                record.data,
+                length,
+                record.ts,
+                record.end_ts,
+                record,
+                record.tail[: record.tail_len] if record.tail_len else b"",
+            )
+        except Exception:  # a fault of the parser's ends this conversation, and no other
+            owner.counts["parsers_failed"] += 1
+            if owner.counts["parsers_failed"] <= _TOLD:
+                _log.exception("the %s parser failed; the connection is let go", self.protocol)
+            self.parser = None
+            self.end(record.ts, "response_lost", owner)
+            return
         for message in messages:
             self.take(message, owner)
         if not self.watched and parser.open_ended:
