@@ -39,6 +39,19 @@ def test_a_program_s_second_process_needs_no_more() -> None:
     assert uprobes.missing(FILE, [*PLACES, (300, "c")]) == [(300, "c")]
 
 
+def test_some_may_leave_before_the_others_and_come_back() -> None:
+    kernel = Kernel()
+    uprobes = Uprobes(kernel)
+    uprobes.runs(1, FILE, "/app")
+    uprobes.attach(FILE, "f", PLACES)
+    uprobes.detach(FILE, [PLACES[0], (300, "never there")])
+    uprobes.detach(OTHER, PLACES)
+    assert list(kernel.attached.values()) == [("f", *PLACES[1])]
+    assert uprobes.count == 1
+    assert uprobes.attach(FILE, "f", PLACES)
+    assert uprobes.count == len(kernel.attached) == 2
+
+
 def test_they_leave_half_a_minute_after_the_last_process() -> None:
     kernel = Kernel()
     uprobes = Uprobes(kernel)
