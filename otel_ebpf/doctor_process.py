@@ -17,6 +17,7 @@ from otel_ebpf.discovery.go_identity import BOTH, TLS, UPROBE, chosen_way
 from otel_ebpf.discovery.openssl import mapped, places_of
 from otel_ebpf.discovery.processes import ProcessImage, classify
 from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.doctor_loops import identities
 from otel_ebpf.errors import UsageError
 from otel_ebpf.probe_costs import EVENTS, KINDS
 from otel_ebpf.targets import Targets
@@ -115,6 +116,9 @@ def report(image: ProcessImage, identity: str = "auto", go_http2: str = PASSIVE)
         facts["problem"] = image.problem
     go = image.go
     if go is None:
+        told = identities(image)
+        if told:
+            facts["event_loop"] = told
         facts["openssl"] = [
             {"file": file, "uprobes": len(places_of(key, path))}
             for key, path, file in mapped(image.pid, ProcFs())
@@ -208,6 +212,8 @@ def _text(facts: dict[str, Any]) -> str:
         lines.append(("runtime", runtime))
     if "problem" in facts:
         lines.append(("problem", f"{facts['problem']}; it is traced by thread"))
+    if "event_loop" in facts:
+        lines.append(("event loop", facts["event_loop"]))
     if "go" in facts:
         lines += _go_lines(facts["go"])
     for copy in facts.get("openssl", ()):

@@ -288,6 +288,7 @@ def all_loops(pause: int = 0) -> list[Loop]:
             found.append(node_loop(name, "pooled", pause=pause, label=label))
             found.append(node_loop(name, "fetch", pause=pause, label=f"{label} fetch"))
             found.append(node_loop(name, "limited", pause=pause, label=f"{label} maxSockets"))
+            found.append(node_loop(name, "pooled", label=f"{label} without sleeps"))
     if newest:
         for more, transport, options in (
             ("", "pooled", ()),

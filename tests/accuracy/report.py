@@ -133,13 +133,18 @@ This page is written by `tests/accuracy/run --loops --write-docs`; do not edit i
 is measured and how is told in [accuracy.md](accuracy.md), the rules in
 [correlation.md](correlation.md#event-loops).
 
-Each service is one event loop without any instrumentation: it is sent requests, so many at a
-time, and calls a Go service for each, one after the other, in parallel, or in one of asyncio's
-other ways. nginx proxies to two servers of which one refuses connections. A kind without a
-floor of recall may abstain; none may be wrong. In asyncio, "later" and "background" are tasks
-that nobody waits for while they call, "to_thread" calls from a thread, and "body" sends one,
-which aiohttp does in a task of its own; a request of "background" is written after its cause
-was answered.
+Each service runs without any instrumentation: it is sent requests, so many at a time for two
+services together, and calls a Go service for each, one after the other, in parallel, or in one
+of asyncio's other ways. nginx, and HAProxy with "retries", proxy to two servers of which one
+refuses connections. Most are one event loop; gunicorn has two worker processes, "cluster" too.
+"submitted" has a pool of threads call, "executor" is `run_in_executor`, which passes no context
+on. "maxSockets" and "limited" have four connections for all requests. With "AsyncLocalStorage"
+each request runs in a frame of one. All but gunicorn's and the proxies sleep at random before
+calls, if not "without sleeps"; what is believed of a process is learnt in its first hundred
+responses. A kind without a floor of recall may abstain; none may be wrong. In asyncio, "later"
+and "background" are tasks that nobody waits for while they call, "to_thread" calls from a
+thread, and "body" sends one, which aiohttp does in a task of its own; a request of "background"
+is written after its cause was answered.
 """
 
 

@@ -97,12 +97,19 @@ def test_a_watched_scheduler_is_named_and_counted(stripped: int) -> None:
 
 
 def test_another_language_is_told_with_its_runtime() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import asyncio; print(1, flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
     try:
         facts = told(process.pid)
     finally:
         process.communicate(b"\n")
     assert (facts["language"], facts["runtime"]["name"]) == ("python", "cpython")
+    assert "asyncio's tasks, read from memory" in facts["event_loop"]
     assert "go" not in facts
 
 
