@@ -297,6 +297,8 @@ class Anchors:
             rules = (frames.guarded, frames.against)
             right, tested = sum(r.right for r in rules), sum(r.tested for r in rules)
             told["async_contexts_right"] = f"{right} of {tested}"
+        if process.workers is not None:
+            told.update(process.workers.checks())
         if process.answered:
             told["contexts"] = "believed" if process.alone else "not believed"
             told["contexts_shared"] = f"{process.shared} of {process.answered}"

@@ -167,7 +167,7 @@ class Parents:
 
     def checks(self, pid: int) -> dict[str, int | str]:
         """The live tests of what is inferred in this process, in words and numbers."""
-        return {**self.anchors.checks(pid), **self.sites.checks(pid)}
+        return {**self.anchors.checks(pid), **self.threads.checks(pid), **self.sites.checks(pid)}
 
     # -- client requests -----------------------------------------------------------
 

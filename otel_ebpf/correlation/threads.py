@@ -150,6 +150,17 @@ class Threads:
             "processes_whose_threads_change_requests": sum(not b.open for b in beliefs),
         }
 
+    def checks(self, pid: int) -> dict[str, int | str]:
+        """Whether one process's threads are believed, and the tests behind that."""
+        process = self.several.get(pid)
+        if process is None or not process.belief.tested:
+            return {}
+        belief = process.belief
+        return {
+            "threads": "believed" if belief.open else "not believed",
+            "threads_right": f"{belief.right} of {belief.tested}",
+        }
+
     def _confirm(self, x: Live, server: Live, rule: str) -> None:
         process = self.several.get(server.pid)
         if x.settled:

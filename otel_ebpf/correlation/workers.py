@@ -130,6 +130,15 @@ class Workers:
         """What is thought of the rules that give parents."""
         return [belief for rule, belief in self.rules.items() if rule != FAR]
 
+    def checks(self) -> dict[str, int | str]:
+        """Whether each rule is believed, and the tests behind that."""
+        told: dict[str, int | str] = {}
+        for rule, belief in self.rules.items():
+            if rule != FAR and belief.tested:
+                told[rule] = "believed" if belief.open else "not believed"
+                told[rule + "_right"] = f"{belief.right} of {belief.tested}"
+        return told
+
     def disagree(self, x: Live) -> bool:
         """It may be for several."""
         asked = self._asked.get(x.uid)

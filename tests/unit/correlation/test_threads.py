@@ -60,6 +60,8 @@ def test_threads_that_answer_what_others_read_say_nothing_any_more() -> None:
     assert_root(world.span("/out"))
     assert world.counts["no_parent.threads_change_requests"] == 1
     assert world.correlator.stats()["processes_whose_threads_change_requests"] == 1
+    checks = world.correlator.parents.checks(2)
+    assert (checks["threads"], checks["threads_right"]) == ("not believed", "0 of 2")
 
 
 def test_who_only_answers_proves_nothing_against_those_that_read() -> None:

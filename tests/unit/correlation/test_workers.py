@@ -68,6 +68,8 @@ def test_what_a_thread_calls_before_it_answers_is_for_that_request() -> None:
     world.wait(SECOND)
     assert_child(world.span("/of-a"), world.server_span("/a"), workers.OWN)
     assert_child(world.span("/of-b"), world.server_span("/b"), workers.OWN)
+    checks = world.correlator.parents.checks(2)
+    assert (checks[workers.OWN], checks["pool.segment_right"]) == ("believed", "2 of 2")
 
 
 def test_who_woke_a_worker_is_not_believed_alone_and_two_that_wait_are_a_contradiction() -> None:
