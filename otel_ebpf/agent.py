@@ -70,6 +70,7 @@ class AgentConfig:
         command: program to start and to trace alone, or empty.
         go_identity: how goroutines are told apart, one of ``go_identity.WAYS``.
         go_http2: where HTTP/2 headers of Go programs come from, one of ``go_headers.WAYS``.
+        openssl: read what goes through OpenSSL.
     """
 
     kernel: KernelConfig
@@ -81,6 +82,7 @@ class AgentConfig:
     command: list[str] = field(default_factory=list)
     go_identity: str = "auto"
     go_http2: str = "passive"
+    openssl: bool = True
 
 
 class Agent:
@@ -118,7 +120,11 @@ class Agent:
         self._capture: CaptureWriter | None = None
         chosen = config.pids or config.globs
         self._targets = Targets(
-            config.globs, config.go_identity, config.go_http2, everything=not chosen
+            config.globs,
+            config.go_identity,
+            config.go_http2,
+            everything=not chosen,
+            openssl=config.openssl,
         )
         self._pipeline = Pipeline(
             Ids(),

@@ -25,6 +25,7 @@ from otel_ebpf.selection import (
     chosen_go_http2,
     chosen_identity,
     chosen_log_level,
+    chosen_openssl,
     chosen_output,
     chosen_pids,
     chosen_ports,
@@ -85,6 +86,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="only these protocols",
+    )
+    choose.add_argument(
+        "--openssl",
+        default=None,
+        metavar="on|off",
+        help="read what goes through OpenSSL (default on; two uprobe hits a call of it)",
     )
     choose.add_argument(
         "--go-identity",
@@ -198,6 +205,7 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             command=program,
             go_identity=chosen_identity(arguments.go_identity, env),
             go_http2=go_http2,
+            openssl=chosen_openssl(arguments.openssl, env),
         )
         return Agent(config, env, sys.stdout, sys.stderr).run()
 
@@ -274,6 +282,7 @@ def _config(arguments: argparse.Namespace, settings: Effective) -> int:
         "--protocol": ",".join(arguments.protocol),
         "--go-identity": chosen_identity(arguments.go_identity, env),
         "--go-http2": chosen_go_http2(arguments.go_http2, env),
+        "--openssl": "on" if chosen_openssl(arguments.openssl, env) else "off",
         "--output": chosen_output(arguments.output, env),
         "--db-statement": arguments.db_statement or "",
         "--internal-calls": arguments.internal_calls or "",

@@ -148,3 +148,12 @@ def chosen_go_http2(flag: str | None, env: Mapping[str, str]) -> str:
             mend=f"use one of {', '.join(go_headers.WAYS)}",
         )
     return way
+
+
+def chosen_openssl(flag: str | None, env: Mapping[str, str]) -> bool:
+    """--openssl, else OTEL_EBPF_OPENSSL, else on. Raises UsageError."""
+    where = "--openssl" if flag is not None else "OTEL_EBPF_OPENSSL"
+    text = (flag if flag is not None else env.get("OTEL_EBPF_OPENSSL", "")).strip().lower()
+    if text not in ("", "on", "off", "true", "false"):
+        raise UsageError(f"{text!r} is neither on nor off", where=where, mend="use on or off")
+    return text in ("", "on", "true")

@@ -183,6 +183,7 @@ class Targets:
         identity: how goroutines are told apart, one of ``go_identity.WAYS``.
         go_http2: where HTTP/2 headers come from, one of ``go_headers.WAYS``.
         everything: no process was chosen by number or name.
+        openssl: put uprobes on OpenSSL.
         told: called from this thread with each Go process that is ready.
     """
 
@@ -193,8 +194,10 @@ class Targets:
         go_http2: str = PASSIVE,
         proc: ProcFs | None = None,
         everything: bool = False,
+        openssl: bool = True,
     ) -> None:
         self._everything = everything
+        self._with_openssl = openssl
         self._globs = tuple(globs)
         self._proc = proc or ProcFs()
         self._identity = identity
@@ -241,7 +244,8 @@ class Targets:
         self._kernel = kernel
         self._uprobes = Uprobes(kernel)
         self._runtimes = Runtimes(kernel)
-        self._openssl = OpenSsl(kernel, self._proc, self._everything)
+        if self._with_openssl:
+            self._openssl = OpenSsl(kernel, self._proc, self._everything)
         for image in images:
             self._apply(image)
         self._thread.start()
@@ -346,9 +350,10 @@ class Targets:
         return min(looks)
 
     def _look_again(self, _: int) -> None:
-        assert self._runtimes is not None and self._openssl is not None
+        assert self._runtimes is not None
         self._runtimes.tick(time.monotonic())
-        self._openssl.tick(time.monotonic())
+        if self._openssl is not None:
+            self._openssl.tick(time.monotonic())
 
     def _tick(self, _: int) -> None:
         assert self._uprobes is not None
@@ -497,9 +502,10 @@ class Targets:
         if image.go is not None:
             self._apply_go(self._kernel, image, image.go)
         else:
-            assert self._runtimes is not None and self._openssl is not None
+            assert self._runtimes is not None
             self._runtimes.runs(image, time.monotonic())
-            self._openssl.runs(image.pid, time.monotonic())
+            if self._openssl is not None:
+                self._openssl.runs(image.pid, time.monotonic())
         # The kernel half forgets a process at its end, which may have come before it was told.
         if not self._alive(image.pid, image.start_ticks):
             self._kernel.forget(image.pid)

@@ -38,6 +38,14 @@ class Go(Section):
     http2: Annotated[str | None, _says("OTEL_EBPF_GO_HTTP2", "passive", "--go-http2")] = None
 
 
+class Tls(Section):
+    """Programs that encrypt."""
+
+    openssl: Annotated[bool | str | None, _says("OTEL_EBPF_OPENSSL", "on", "--openssl")] = (
+        None  # YAML's `off` is a truth value
+    )
+
+
 class Capture(Section):
     """What the kernel half keeps."""
 
@@ -142,6 +150,7 @@ class Document(Section):
 
     select: Select | None = None
     go: Go | None = None
+    tls: Tls | None = None
     capture: Capture | None = None
     protocols: Protocols | None = None
     spans: Spans | None = None

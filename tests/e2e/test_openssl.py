@@ -121,6 +121,20 @@ def test_calls_over_tls_have_parents_and_are_joined(mode: str, pair: tuple[str, 
     assert all(s["attributes"]["http.response.status_code"] == 200 for s in spans)
 
 
+def test_openssl_is_left_alone_where_that_was_asked_for(pair: tuple[str, str]) -> None:
+    with service("threads", pair) as one:
+        with (
+            Agent("--openssl", "off", pids=[one.pid]) as without,
+            Agent(pids=[one.pid]) as agent,
+            connected(one.address) as connection,
+        ):
+            connection.request("GET", "/")
+            connection.getresponse().read()
+            agent.wait_spans(1)
+            assert without.stop() == []
+        assert "uprobes" not in without.ledger
+
+
 @needs_node
 def test_node_s_calls_over_tls_are_joined_and_none_is_wrong(pair: tuple[str, str]) -> None:
     with (

@@ -132,6 +132,7 @@ def test_an_empty_file_says_nothing_and_a_huge_one_is_refused(tmp_path: Path) ->
         ("export:\n  compression: 'off'\n", 2, "export.compression: 'off'"),
         ("export: {queue: {max_size: 0}}\n", 1, "export.queue.max_size: '0'"),
         ("export: {output: paper}\n", 1, "export.output: 'paper'"),
+        ("tls: {openssl: maybe}\n", 1, "tls.openssl: 'maybe'"),
         ("log_level: loud\n", 1, "log_level: 'loud'"),
         ("capture: {bytes: -1}\n", 1, "capture.bytes: '-1'"),
     ],
