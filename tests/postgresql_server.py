@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.debian import debian_program
 
-PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5", "libllvm14", "libxslt1.1", "libz3-4")
+PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5", "libxml2", "libxslt1.1", "libicu72")
 PASSWORD = "s3cr3t-pa55word"
 
 
@@ -59,6 +59,7 @@ class PostgresqlServer:
                 "shared_preload_libraries": "pg_stat_statements",
                 "shared_buffers": "16MB",
                 "autovacuum": "off",
+                "jit": "off",
                 **(settings or {}),
             }
             flags = [word for name, value in said.items() for word in ("-c", f"{name}={value}")]

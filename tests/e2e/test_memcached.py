@@ -63,7 +63,7 @@ class Server:
 
     def __init__(self, socket_path: Path | None = None) -> None:
         program, env = debian_program(
-            "memcached", "usr/bin/memcached", ("memcached", "libevent-2.1-7")
+            "memcached", "usr/bin/memcached", ("memcached", "libevent-2.1-7", "libsasl2-2")
         )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
