@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from otel_ebpf.correlation.sites import PATIENCE
 from tests.accuracy.plan import GO_SERVICES, Call, Plan, make_plan
 from tests.accuracy.score import Score, score
 from tests.e2e.agent import TRUTH_ENV, Agent
@@ -115,6 +116,11 @@ def settle(services: dict[str, Service], seconds: float = 30.0) -> int:
     return failed
 
 
+def let_trials_end() -> None:
+    """Until goroutines may have shown that they keep to their requests: only time tells."""
+    time.sleep(PATIENCE / 1e9 + 0.5)
+
+
 def succeeded(plan: Plan, outcomes: list[dict[str, Any]]) -> tuple[list[Call], int]:
     """The calls of the trees that were answered well, and the number of other trees."""
     good = {outcome["id"] for outcome in outcomes if not outcome["error"]}
@@ -159,6 +165,7 @@ def run_accuracy(
                 say(f"concurrency {concurrency}: {len(roots)} trees, {seconds[concurrency]:.1f} s")
                 if leftovers:
                     raise HarnessError(f"{leftovers} calls failed after their request had ended")
+            let_trials_end()
             spans = agent.stop(120)
         calls, failed = succeeded(plan, outcomes)
         if failed > len(outcomes) // 100:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from tests.accuracy.harness import Run, Say
+from tests.accuracy.harness import Run, Say, let_trials_end
 from tests.accuracy.plan import Call, Kind
 from tests.accuracy.score import score
 from tests.e2e import relay
@@ -78,6 +78,7 @@ def run_streams(levels: dict[int, int], *, secure: bool = False, say: Say = lamb
                     _tag(concurrency, served),
                 )  # fmt: skip
             say(f"streams, concurrency {concurrency}: {requests} requests a protocol")
+        let_trials_end()
         spans = agent.stop(120)
     calls = list(calls_of(levels, protocols))
     return Run(score(calls, spans, pids), spans, agent.ledger, 0, {}, len(calls))
