@@ -278,13 +278,16 @@ INLINE int run_go_ends(void *ctx)
 		w->words[5] = asker->value;
 		w->kind = 0;
 		asker->uid = go_walk_end(w, pi, op->rec.tgid, asker->end, op->looked);
-		if (w->kind && !op->looked)
+		if (!asker->uid && w->kind && !op->looked)
+			break;
+		/* The next look may have programs enough, if this one had not all of them for it. */
+		if (!asker->uid && op->looked == GO_LOOKED_PART && (s->ended || !op->at_entry))
 			break;
 		op->looked = 0;
 		s->ended += 1;
 	}
 	if (s->ended < s->chunk) {
-		if (go_jumps_left(op, 2)) {
+		if (go_jumps_left(op, 2) && op->looked != GO_LOOKED_PART) {
 			if (s->walk.kind && !op->looked) {
 				op->looked = 1;
 				go_look(ctx, op, s, PROG_GO_ENDS);

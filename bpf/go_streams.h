@@ -7,7 +7,8 @@
 
 #define GROUPS_AT_ONCE 32 /* groups of a table that one program looks at */
 #define GROUP_ROUNDS 10   /* and programs that follow each other on it */
-#define FRESH_AT_ONCE 32
+#define FRESH_AT_ONCE 96
+#define GO_LOOKED_PART 2 /* in op->looked: no program was left for the rest of the table */
 #define GO_JOINED 255 /* in go_missed: what is not there at the first look ended before */
 
 INLINE struct socket_state_t *op_socket(struct op_t *op)
@@ -174,6 +175,7 @@ INLINE int run_go_server(void *ctx)
 		if (op->server_rounds < GROUP_ROUNDS)
 			go_jump(ctx, op, PROG_GO_SERVER);
 		count(STAT_GO_SCAN_CUT);
+		op->looked = GO_LOOKED_PART;
 		return go_looked(ctx, op, s);
 	}
 	conn->last = s->server_top;
@@ -182,6 +184,7 @@ INLINE int run_go_server(void *ctx)
 		op->again = 1;
 		op->server_rounds = 0;
 		go_jump(ctx, op, PROG_GO_SERVER);
+		op->looked = GO_LOOKED_PART;
 	}
 	return go_looked(ctx, op, s);
 }
