@@ -58,7 +58,9 @@ def told(x: Exchange) -> dict[str, Any]:
     members = {name: getattr(x, name) for name in Exchange.__slots__}
     for name in ("request", "response"):
         head = members[name]
-        if head is not None:
+        if head is not None and not hasattr(head, "version"):  # of a database's call
+            members[name] = {key: getattr(head, key) for key in head.__slots__}
+        elif head is not None:
             shown = {"method": None, "target": None, "status": None}
             members[name] = {key: getattr(head, key, None) for key in shown} | {
                 "version": head.version,
