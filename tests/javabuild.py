@@ -44,3 +44,33 @@ def build_java(source: Path, home: Path, libraries: Sequence[Path] = ()) -> Path
                 raise RuntimeError(f"javac {source}: {done.stderr.strip()}")
             os.rename(f"{partial}/classes", target)
     return target
+
+
+def maven_jars(*artifacts: str) -> list[Path]:
+    """Jars of these artifacts (``group:name:version``) and of what they need, from Maven's
+    repository. Raises RuntimeError with Maven's words, or where there is no ``mvn``."""
+    key = hashlib.sha256(repr(artifacts).encode()).hexdigest()[:16]
+    home = cache_dir().parent / "java" / f"jars-{key}"
+    home.mkdir(parents=True, exist_ok=True)
+    with open(f"{home}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "complete").exists():
+            needed = "".join(
+                "<dependency><groupId>{}</groupId><artifactId>{}</artifactId>"
+                "<version>{}</version></dependency>".format(*artifact.split(":"))
+                for artifact in artifacts
+            )
+            (home / "pom.xml").write_text(
+                "<project><modelVersion>4.0.0</modelVersion><groupId>tests</groupId>"
+                "<artifactId>jars</artifactId><version>1</version>"
+                f"<dependencies>{needed}</dependencies></project>"
+            )
+            mvn = shutil.which("mvn")
+            if mvn is None:
+                raise RuntimeError("no mvn command: install Maven")
+            command = [mvn, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=."]
+            done = subprocess.run(command, cwd=home, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"mvn {' '.join(artifacts)}: {done.stdout[-2000:]}")
+            (home / "complete").touch()
+    return sorted(home.glob("*.jar"))

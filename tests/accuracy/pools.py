@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from tests.accuracy.loops import Loop
 from tests.accuracy.plan import Kind
 from tests.e2e.services import python_command
-from tests.javabuild import build_java, java_home
+from tests.javabuild import build_java, java_home, maven_jars
 from tests.nativebuild import build_c, build_rust, cargo_command
 
 HERE = Path(__file__).resolve().parent
+TOMCAT = "org.apache.tomcat.embed:tomcat-embed-core:10.1.34"
 
 
 def python_pool(server: str, *, pause: int = 0, floor: float = 97.0) -> Loop:
@@ -41,6 +43,18 @@ def java_pool(
     return Loop(f"{label} {client}", command, tuple(kinds), pause)
 
 
+def tomcat_pool(home: Path, *, pause: int = 0, floor: float = 95.0) -> Loop:
+    """An embedded Tomcat that calls with HttpURLConnection, itself and from a pool."""
+    label = "tomcat"
+    kinds = [Kind(label, mode, "url", floor=floor) for mode in ("sequential", "submitted")]
+    kinds.append(Kind(label, "executor", "url"))
+    libraries = [*maven_jars(TOMCAT), build_java(HERE / "java", home)]
+    classes = build_java(HERE / "java_tomcat", home, libraries)
+    path = os.pathsep.join(map(str, [classes, *libraries]))
+    command: list[str | Path] = [home / "bin" / "java", "-Xmx256m", "-cp", path, "TomcatTarget"]
+    return Loop(label, command, tuple(kinds), pause)
+
+
 def c_pool(*, floor: float | None = 97.0) -> Loop:
     """A C server with pools of pthreads."""
     kinds = [Kind("c", mode, "pooled", floor=floor) for mode in ("sequential", "submitted")]
@@ -60,6 +74,8 @@ def all_pools(pause: int = 0) -> list[Loop]:
     home = java_home()
     if home is not None:
         found += [java_pool(home, client, pause=pause) for client in ("url", "client")]
+        if shutil.which("mvn"):
+            found.append(tomcat_pool(home, pause=pause))
     virtual = os.environ.get("OTEL_EBPF_JDK")
     if virtual:
         found += [java_pool(Path(virtual), client, virtual=True) for client in ("url", "client")]

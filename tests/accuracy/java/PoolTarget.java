@@ -112,29 +112,32 @@ public class PoolTarget {
     }
   }
 
-  static void serve(HttpExchange exchange) throws IOException {
-    String path = exchange.getRequestURI().getPath(), said;
-    byte[] body = exchange.getRequestBody().readAllBytes();
-    int status = 200;
+  record Answer(int status, String text) {}
+
+  static Answer answer(String path, byte[] body) {
     if (path.equals("/load")) {
       load(new String(body, StandardCharsets.UTF_8));
-      said = String.valueOf(nodes.size());
-    } else if (path.equals("/pending")) {
-      said = "0 0";
-    } else {
-      said = path.substring("/call/".length());
-      Map<String, Object> node = node(said);
-      try {
-        if (number(node, "sleep_ms") > 0) Thread.sleep(number(node, "sleep_ms"));
-        perform(node, said);
-      } catch (Exception error) {
-        System.err.println("call " + said + ": " + error);
-        status = 500;
-      }
+      return new Answer(200, String.valueOf(nodes.size()));
     }
-    byte[] answer = said.getBytes(StandardCharsets.UTF_8);
-    exchange.sendResponseHeaders(status, answer.length);
-    exchange.getResponseBody().write(answer);
+    if (path.equals("/pending")) return new Answer(200, "0 0");
+    String name = path.substring("/call/".length());
+    Map<String, Object> node = node(name);
+    try {
+      if (number(node, "sleep_ms") > 0) Thread.sleep(number(node, "sleep_ms"));
+      perform(node, name);
+    } catch (Exception error) {
+      System.err.println("call " + name + ": " + error);
+      return new Answer(500, name);
+    }
+    return new Answer(200, name);
+  }
+
+  static void serve(HttpExchange exchange) throws IOException {
+    byte[] body = exchange.getRequestBody().readAllBytes();
+    Answer said = answer(exchange.getRequestURI().getPath(), body);
+    byte[] text = said.text().getBytes(StandardCharsets.UTF_8);
+    exchange.sendResponseHeaders(said.status(), text.length);
+    exchange.getResponseBody().write(text);
     exchange.close();
   }
 
@@ -145,18 +148,21 @@ public class PoolTarget {
     nodes = (Map<String, Object>) plan.get("nodes");
   }
 
-  public static void main(String[] arguments) throws IOException, ReflectiveOperationException {
-    ExecutorService servers;
-    if (arguments.length > 0 && arguments[0].equals("virtual")) {
+  /** Makes ready who calls, and returns who may serve. */
+  static ExecutorService prepare(boolean virtual) throws ReflectiveOperationException {
+    client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    if (virtual) {
       // Not there before Java 21; the source is compiled with older ones too.
       var perTask = Executors.class.getMethod("newVirtualThreadPerTaskExecutor");
-      servers = (ExecutorService) perTask.invoke(null);
       callers = (ExecutorService) perTask.invoke(null);
-    } else {
-      servers = Executors.newFixedThreadPool(16);
-      callers = Executors.newFixedThreadPool(8);
+      return (ExecutorService) perTask.invoke(null);
     }
-    client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    callers = Executors.newFixedThreadPool(8);
+    return Executors.newFixedThreadPool(16);
+  }
+
+  public static void main(String[] arguments) throws IOException, ReflectiveOperationException {
+    ExecutorService servers = prepare(arguments.length > 0 && arguments[0].equals("virtual"));
     HttpServer server = HttpServer.create(
         new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 1024);
     server.createContext("/", PoolTarget::serve);
