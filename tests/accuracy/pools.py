@@ -33,7 +33,7 @@ def java_pool(
     HttpURLConnection ("url") or java.net.http.HttpClient ("client")."""
     label = "java virtual threads" if virtual else "java"
     if floor is None and not virtual:
-        floor = {"url": 98.0, "client": 35.0}[client]
+        floor = {"url": 97.0, "client": 35.0}[client]
     kinds = [Kind(label, mode, client, floor=floor) for mode in ("sequential", "submitted")]
     kinds.append(Kind(label, "executor", client))
     if client == "client":

@@ -159,7 +159,8 @@ a Go service for each. "sequential" calls in the thread that serves, "submitted"
 each call and waits for it, "executor" has it make all and waits for one after the other,
 "async" is `HttpClient.sendAsync`. "python threading" has a thread for each connection; in
 "python handed" one thread reads requests and a pool of 16 answers them; "java" is the JDK's
-server with a pool of 16, "tomcat" an embedded Tomcat with 16 threads; "c" has pools of pthreads like "python handed"; "tokio" and "java
+server with a pool of 16, "tomcat" an embedded Tomcat with 16 threads; "c" has pools of
+pthreads like "python handed"; "tokio" and "java
 virtual threads" move tasks between threads. The pools that call have 8 threads. A kind without
 a floor of recall may abstain; none may be wrong. The first eight calls of a service are lost to
 learning that it needs to be followed.
