@@ -96,6 +96,7 @@ INLINE void pool_wakes_at(u64 id, u64 address)
 		wake.in = pool_works_for(t);
 		wake.token = t->token;
 		wake.hops = t->hops;
+		wake.read = t->read;
 	}
 	if (!before && !wake.in && !wake.token)
 		return; /* as if there had been none */
@@ -121,7 +122,14 @@ INLINE void pool_woken_at(void *ctx, struct pool_thread_t *t, u64 id, u64 addres
 	t->in = wake->in;
 	t->token = wake->token;
 	t->hops = wake->hops < POOL_HOPS ? wake->hops + 1 : POOL_HOPS;
-	if (t->serves && !t->loop && t->token)
+	t->read = wake->read;
+	if (!t->serves || t->loop)
+		return;
+	/* Who waits for a result did so when its response came. Who began later waits for a lock
+	 * that the worker holds for a moment. */
+	if (since > wake->read)
+		t->token = 0;
+	if (t->token)
 		tell_wake(ctx, id, t->token, t->segment, wake->hops, bpf_ktime_get_ns());
 }
 
@@ -180,6 +188,7 @@ INLINE int run_pool(void *ctx)
 	if (r->direction == INGRESS) {
 		if (r->begins == BEGINS_RESPONSE) {
 			t->token = r->uid;
+			t->read = r->ts;
 			t->hops = 0;
 		} else if (r->begins == BEGINS_REQUEST) {
 			t->serves = 1;

@@ -334,6 +334,7 @@ struct pool_thread_t {
 	u64 segment; /* number of its work up to the next response that it writes */
 	u64 in;      /* segment of the thread that has woken it, for its next request; 0: none */
 	u64 token;   /* request whose response it has read last, or that has reached it */
+	u64 read;    /* when that was read */
 	u64 waits;   /* address that it waits on, 0: none */
 	u64 since;   /* when it began to */
 	u8 serves;   /* it has read a request or written a response: its segments mean one */
@@ -351,6 +352,7 @@ struct pool_place_t {
 struct pool_wake_t {
 	u64 in;
 	u64 token;
+	u64 read;
 	u64 ts;
 	u32 tid;   /* who woke */
 	u8 taken;  /* somebody has been woken by it */
