@@ -21,6 +21,7 @@
 #define POOL_FD (1ULL << 63) /* place of an eventfd, with its descriptor */
 #define POOL_SIGNAL 8 /* bytes that move through it */
 #define POOL_HOPS 7
+#define POOL_LATE 128 /* told with them: such a wake proves nothing, but contradicts */
 
 INLINE u64 pool_number(void)
 {
@@ -127,10 +128,13 @@ INLINE void pool_woken_at(void *ctx, struct pool_thread_t *t, u64 id, u64 addres
 		return;
 	/* Who waits for a result did so when its response came. Who began later waits for a lock
 	 * that the worker holds for a moment. */
+	u8 hops = wake->hops;
 	if (since > wake->read)
-		t->token = 0;
+		hops |= POOL_LATE;
 	if (t->token)
-		tell_wake(ctx, id, t->token, t->segment, wake->hops, bpf_ktime_get_ns());
+		tell_wake(ctx, id, t->token, t->segment, hops, bpf_ktime_get_ns());
+	if (hops & POOL_LATE)
+		t->token = 0;
 }
 
 /* It writes as much as is written to an eventfd, which a loop may wait for. */

@@ -170,19 +170,19 @@ class Anchors:
         if self._keep(process, x):
             process.workers.wrote(x, own, woken, serves)
 
-    def woke(self, pid: int, uid: int, segment: int, far: bool) -> None:
+    def woke(self, pid: int, uid: int, segment: int, how: int) -> None:
         """The response to request ``uid`` has led to the waking of a thread in ``segment``;
-        ``far``: not by the thread that read it."""
+        ``how``: through how many others, and whether it came to wait too late (LATE)."""
         process = self.processes.get(pid)
         if process is not None and process.workers is not None:
-            process.workers.woke(uid, segment, far)
+            process.workers.woke(uid, segment, how)
 
     def responded_by_worker(self, server: Live, segment: int, reached: int, ts: int) -> None:
         """Its response begins, which ends ``segment`` of the thread that writes it; what had
         reached that one last is the response to request ``reached`` (0: none)."""
         process = self.processes[server.pid]
         if process.workers is not None:
-            process.workers.woke(reached, segment, False)
+            process.workers.woke(reached, segment, 0)
             for x, rule in process.workers.answered(server, segment):
                 self._threads.claimed(x, server, rule, ts)
 

@@ -327,7 +327,7 @@ class Correlator:
         elif kind == layout.LINEAGE:
             self.parents.line(record)
         elif kind == layout.WAKE:
-            self.parents.anchors.woke(record.tgid, record.uid, record.goid, record.rule > 0)
+            self.parents.anchors.woke(record.tgid, record.uid, record.goid, record.rule)
         elif kind == layout.STREAM:
             self.parents.evidence.told(record)
         elif kind == layout.HEADERS:

@@ -29,6 +29,7 @@ FAR = "far"
 
 TRUST = 0.999
 """Share of its tests that a rule must have passed."""
+LATE = 128
 MAX_ASKED = 16_384
 """Requests of one process of which it is known what was told."""
 WINDOW = 20_000
@@ -65,7 +66,7 @@ class Belief:
 class _Asked:
     """A request that is held, and the segments that it may be for (0: none)."""
 
-    __slots__ = ("far", "outs", "own", "serves", "woken", "x")
+    __slots__ = ("far", "late", "outs", "own", "serves", "woken", "x")
 
     def __init__(self, x: Live, own: int, woken: int, serves: bool) -> None:
         self.x = x
@@ -74,6 +75,7 @@ class _Asked:
         self.woken = woken
         self.outs: list[int] = []
         self.far = False
+        self.late: set[int] = set()
 
     @property
     def disagrees(self) -> bool:
@@ -102,14 +104,17 @@ class Workers:
             self._asked.popitem(last=False)
         self._meant(own, asked)
 
-    def woke(self, uid: int, segment: int, far: bool) -> None:
-        """The response to request ``uid`` has led to a wake of the thread of ``segment``; ``far``:
-        other threads were between the one that read it and this one."""
+    def woke(self, uid: int, segment: int, how: int) -> None:
+        """The response to request ``uid`` has led to a wake of the thread of ``segment``; ``how``:
+        how many threads were between the one that read it and this one, and LATE where this
+        one began to wait after it had been read: that contradicts, but claims nothing."""
         asked = self._asked.get(uid)
         if asked is None or segment in asked.outs:
             return
         asked.outs.append(segment)
-        asked.far = asked.far or far
+        asked.far = asked.far or how & ~LATE > 0
+        if how & LATE:
+            asked.late.add(segment)
         asked.x.disputed = asked.disagrees
         if segment != asked.own:
             self._meant(segment, asked)
@@ -169,6 +174,8 @@ class Workers:
         """The rule by which the request belongs to the segment's exchange, "" if it does not;
         ``within``: it was written after that exchange began."""
         own, out = asked.own == segment, segment in asked.outs
+        if segment in asked.late:
+            return ""
         if out:
             rule = BOTH if asked.woken == segment else FAR if asked.far else OUT
         elif own and not asked.outs:

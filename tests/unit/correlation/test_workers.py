@@ -30,7 +30,7 @@ class Pool(World):
         self.asked(self.first, "/a")
         self.asked(self.second, "/b")
 
-    def made(self, path: str, own: int = 0, woken: int = 0, *wakes: int, far: bool = False) -> None:
+    def made(self, path: str, own: int = 0, woken: int = 0, *wakes: int, how: int = 0) -> None:
         """A call by a thread in segment ``own``, woken by one in ``woken``; its response has led
         to wakes in ``wakes``."""
         wire = self.wire(2, 3)
@@ -41,7 +41,7 @@ class Pool(World):
         self.feed(wire.client.recv(reply()))
         self.uid = uid
         for segment in wakes:
-            self.feed(wire.client.tell(layout.WAKE, uid=uid, goid=segment, rule=int(far)))
+            self.feed(wire.client.tell(layout.WAKE, uid=uid, goid=segment, rule=how))
 
     def answer(self, wire: Wire, segment: int, reached: int = 0) -> None:
         self.feed(wire.server.send(reply(), goid=segment, parent_uid=reached))
@@ -90,13 +90,26 @@ def test_who_woke_a_worker_is_not_believed_alone_and_two_that_wait_are_a_contrad
 
 def test_through_other_threads_both_ways_must_lead_to_the_same_thread() -> None:
     world = Pool()
-    world.made("/there-and-back", 0, A, A, far=True)
-    world.made("/back-only", 0, 0, A, far=True)
+    world.made("/there-and-back", 0, A, A, how=1)
+    world.made("/back-only", 0, 0, A, how=1)
     world.answer(world.first, A)
     world.answer(world.second, B)
     world.wait(SECOND)
     assert_child(world.span("/there-and-back"), world.server_span("/a"), workers.BOTH)
     assert_root(world.span("/back-only"))
+
+
+def test_who_began_to_wait_too_late_claims_nothing_but_contradicts() -> None:
+    world = Pool()
+    world.made("/late", 0, 0, A, how=workers.LATE)
+    world.made("/both", 0, 0, A)
+    world.feed(world.first.server.tell(layout.WAKE, uid=world.uid, goid=B, rule=workers.LATE))
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_root(world.span("/late"))
+    assert_root(world.span("/both"))
+    assert world.counts["no_parent.wakes_disagree"] == 1
 
 
 def test_a_contradiction_that_comes_after_the_response_counts_still() -> None:
