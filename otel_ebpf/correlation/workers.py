@@ -123,10 +123,14 @@ class Workers:
         """The response to ``server`` is written, which ends its thread's segment. Returns the
         requests of which that decides, with the rule."""
         decided = []
-        for asked in self._of_segment.pop(segment, ()):
+        waiting = self._of_segment.pop(segment, ())
+        for asked in waiting:
             x = asked.x
             if not (x.settled or x.claimed):
                 rule = self._judge(asked, segment, server.start <= x.start)
+                # Which of several results woke it, threads between may have mixed up.
+                if asked.far and any(_overlap(asked.x, other.x) for other in waiting):
+                    continue
                 if rule and self.rules[rule].open:
                     decided.append((x, rule))
         return decided
@@ -184,3 +188,12 @@ class Workers:
             return ""
         self.rules[rule].test(within)
         return rule if within and rule != FAR and not asked.disagrees else ""
+
+
+def _overlap(x: Live, other: Live) -> bool:
+    """Two requests of one process were under way at the same time."""
+    if x is other:
+        return False
+    before = x.finished and x.end <= other.start
+    behind = other.finished and other.end <= x.start
+    return not (before or behind)

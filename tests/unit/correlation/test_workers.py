@@ -99,6 +99,26 @@ def test_through_other_threads_both_ways_must_lead_to_the_same_thread() -> None:
     assert_root(world.span("/back-only"))
 
 
+def test_results_that_came_through_other_threads_at_the_same_time_are_not_told_apart() -> None:
+    world = Pool()
+    world.made("/alone", 0, A, A, how=1)
+    one, other = world.wire(2, 3), world.wire(2, 3)
+    for path, wire in (("/one", one), ("/other", other)):
+        request = wire.client.send(get(path), rule=layout.RULE_WORKER, goid=D, parent_uid=A)
+        world.feed(request, wire.server.recv(get(path)))
+    for wire in (one, other):
+        uid = wire.client.uid
+        world.feed(wire.server.send(reply()), wire.client.recv(reply()))
+        world.feed(wire.client.tell(layout.WAKE, uid=uid, goid=A, rule=1))
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_child(world.span("/alone"), world.server_span("/a"), workers.BOTH)
+    assert_root(world.span("/one"))
+    assert_root(world.span("/other"))
+    assert world.counts["no_parent.wakes_not_certain"] == 2
+
+
 def test_who_began_to_wait_too_late_claims_nothing_but_contradicts() -> None:
     world = Pool()
     world.made("/late", 0, 0, A, how=workers.LATE)
