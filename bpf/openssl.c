@@ -199,8 +199,11 @@ int ssl_handshake_exit(struct pt_regs *regs)
 	struct tls_conn_t call = {};
 	struct tls_socket_t beneath = {};
 
-	if (ssl_leave(regs, id, TLS_HANDSHAKE, &call, &n))
-		ssl_beneath(id, call.conn, &beneath);
+	if (!ssl_leave(regs, id, TLS_HANDSHAKE, &call, &n))
+		return 0;
+	struct socket_state_t *st = ssl_beneath(id, call.conn, &beneath);
+	if (st && st->tls_whole)
+		st->tls_late = 0; /* nothing can have been read before */
 	return 0;
 }
 
