@@ -94,6 +94,8 @@ class Workers:
     def __init__(self) -> None:
         self._asked: OrderedDict[int, _Asked] = OrderedDict()
         self._of_segment: dict[int, list[_Asked]] = {}
+        self._woken_by: OrderedDict[int, list[Live]] = OrderedDict()
+        """Segment -> requests of threads that it had woken."""
         self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief(), FAR: Belief()}
 
     def wrote(self, x: Live, own: int, woken: int, serves: bool) -> None:
@@ -103,6 +105,10 @@ class Workers:
         if len(self._asked) > MAX_ASKED:
             self._asked.popitem(last=False)
         self._meant(own, asked)
+        if woken:
+            self._woken_by.setdefault(woken, []).append(x)
+            if len(self._woken_by) > MAX_ASKED:
+                self._woken_by.popitem(last=False)
 
     def woke(self, uid: int, segment: int, how: int) -> None:
         """The response to request ``uid`` has led to a wake of the thread of ``segment``; ``how``:
@@ -123,13 +129,13 @@ class Workers:
         """The response to ``server`` is written, which ends its thread's segment. Returns the
         requests of which that decides, with the rule."""
         decided = []
-        waiting = self._of_segment.pop(segment, ())
-        for asked in waiting:
+        woken = self._woken_by.pop(segment, ())
+        for asked in self._of_segment.pop(segment, ()):
             x = asked.x
             if not (x.settled or x.claimed):
                 rule = self._judge(asked, segment, server.start <= x.start)
                 # Which of several results woke it, threads between may have mixed up.
-                if asked.far and any(_overlap(asked.x, other.x) for other in waiting):
+                if asked.far and any(_overlap(x, other) for other in woken):
                     continue
                 if rule and self.rules[rule].open:
                     decided.append((x, rule))
