@@ -133,6 +133,8 @@ class Walk:
             at += len(header) - len(before)
             if len(header) < HEADER:
                 self._head = header
+                if length > size:  # the rest of it was not captured
+                    self.lose()
                 break
             self._head = b""
             if not plausible(header):
