@@ -65,4 +65,6 @@ def test_https_of_every_go_has_the_right_parents(
     verdict, served = said
     assert served == len(MODES) * REQUESTS
     assert not verdict.wrong, verdict
-    assert verdict.right == dict.fromkeys(MODES, REQUESTS * CALLS), verdict
+    assert verdict.right + verdict.absent == dict.fromkeys(MODES, REQUESTS * CALLS), verdict
+    # Without a context only the caller tells, and it may not have come to wait yet.
+    assert set(verdict.absent) <= {"seq"} and verdict.absent.total() <= 1, verdict
