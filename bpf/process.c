@@ -132,6 +132,9 @@ int on_exit(void *c)
 	forget_send(id);
 	__active_read_args_map.delete(&id);
 	go_thread_ends(id);
+	/* It may end inside of a call of OpenSSL, which then never returns. */
+	struct go_key call = {.goid = TLS_THREAD | (u32)id, .tgid = id >> 32};
+	tls_conn_map.delete(&call);
 	pool_threads.delete(&id);
 	if (__trace_map.lookup(&unit)) {
 		__trace_map.delete(&unit);
