@@ -121,6 +121,18 @@ class Conversation:
         """No more bytes will come; what is open ends here."""
         raise NotImplementedError
 
+    @staticmethod
+    def over(x: Live, last: Message) -> None:
+        """``x`` has ended with ``last``: what its messages have told goes into it."""
+        request, response = x.request_message, x.response_message
+        x.end = max(last.end, x.start)
+        x.error = last.error
+        x.request_truncated = request.truncated
+        x.request_size = request.length
+        if response is not None:
+            x.response_truncated = response.truncated
+            x.response_size = response.length
+
     def live(self, message: Message, first: Record, mark: Record, owner: Correlator) -> Live:
         """The exchange that a request begins, with its same-host key.
 

@@ -179,15 +179,8 @@ class PairedConnection(Conversation):
         return x
 
     def _finish(self, x: Live, last: Message, owner: Correlator) -> None:
-        request, response = x.request_message, x.response_message
-        del self.open[request.stream]
-        x.end = max(last.end, x.start)
-        x.error = last.error
-        x.request_truncated = request.truncated
-        x.request_size = request.length
-        if response is not None:
-            x.response_truncated = response.truncated
-            x.response_size = response.length
+        del self.open[x.request_message.stream]
+        self.over(x, last)
         owner.finished(x)
 
     def missed(self, record: Record, owner: Correlator) -> None:

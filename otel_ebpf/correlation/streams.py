@@ -244,18 +244,12 @@ class StreamConnection(Conversation):
         return x
 
     def _finish(self, x: Live, last: Message, owner: Correlator) -> None:
-        request, response = x.request_message, x.response_message
-        del self.streams[request.stream]
-        x.end = max(last.end, x.start)
-        x.error = last.error
-        x.request_truncated = request.truncated
-        x.request_size = request.length
-        if response is not None:
-            x.response_truncated = response.truncated
-            x.response_size = response.length
-            # A request joined midway may not have shown what it is.
-            if x.protocol != "grpc" and response.head.grpc:
-                x.protocol = "grpc"
+        response = x.response_message
+        del self.streams[x.request_message.stream]
+        self.over(x, last)
+        # A request joined midway may not have shown what it is.
+        if response is not None and x.protocol != "grpc" and response.head.grpc:
+            x.protocol = "grpc"
         if last.error == "no_response":
             owner.counts["requests_given_up"] += 1
         owner.finished(x)

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from otel_ebpf.protocols.sql import sanitize
 from tests.e2e.agent import Agent, Span
+from tests.e2e.program import Program
 from tests.e2e.query import parent_of
 from tests.postgresql_server import PASSWORD, PostgresqlServer
 
@@ -31,33 +31,9 @@ def server() -> Iterator[PostgresqlServer]:
         yield running
 
 
-class Program:
-    """One of postgresql_programs.py."""
-
-    def __init__(self, what: str, server: PostgresqlServer) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS), what, server.remote, server.local],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self.process.pid
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+def started(what: str, server: PostgresqlServer) -> Program:
+    """One part of postgresql_programs.py."""
+    return Program(PROGRAMS, what, server.remote, server.local)
 
 
 def normal(text: str) -> str:
@@ -76,7 +52,7 @@ def calls(spans: list[Span], kind: str) -> Counter[str]:
 
 @pytest.mark.parametrize("way", ["tcp", "unix"])
 def test_every_call_is_a_span_on_either_side(server: PostgresqlServer, way: str) -> None:
-    with Program(way, server) as program, Agent(pids=[program.pid, server.pid]) as agent:
+    with started(way, server) as program, Agent(pids=[program.pid, server.pid]) as agent:
         program.go()
         told = program.line()
         program.process.wait(30)
@@ -112,7 +88,7 @@ def test_every_call_is_a_span_on_either_side(server: PostgresqlServer, way: str)
 
 
 def test_calls_of_a_thread_that_serves_are_its_requests_children(server: PostgresqlServer) -> None:
-    with Program("serve", server) as program:
+    with started("serve", server) as program:
         port = int(program.line())
         with Agent(pids=[program.pid, server.pid]) as agent:
 
@@ -137,7 +113,7 @@ def test_calls_of_a_thread_that_serves_are_its_requests_children(server: Postgre
 def test_a_connection_that_was_joined_midway_is_told_once_it_is_certain(
     server: PostgresqlServer,
 ) -> None:
-    with Program("midway", server) as program:
+    with started("midway", server) as program:
         assert program.line() == "connected"
         backends = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         with Agent(pids=[program.pid, *map(int, backends)]) as agent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.agent import Agent, Span
+from tests.e2e.program import Program
 from tests.e2e.query import parent_of
 from tests.redis_server import RedisServer
 
@@ -27,33 +27,9 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
         yield running
 
 
-class Program:
-    """One of redis_programs.py."""
-
-    def __init__(self, what: str, server: RedisServer) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS), what, str(server.port), str(server.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self.process.pid
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+def started(what: str, server: RedisServer) -> Program:
+    """One part of redis_programs.py."""
+    return Program(PROGRAMS, what, server.port, server.path)
 
 
 def calls(spans: list[Span], kind: str) -> Counter[str]:
@@ -73,7 +49,7 @@ def told(line: str) -> Counter[str]:
 
 @pytest.mark.parametrize("way", ["tcp", "unix"])
 def test_every_call_is_a_span_on_either_side(server: RedisServer, way: str) -> None:
-    with Program(way, server) as program, Agent(pids=[program.pid, server.pid]) as agent:
+    with started(way, server) as program, Agent(pids=[program.pid, server.pid]) as agent:
         program.go()
         stats = told(program.line())
         spans = agent.stop()
@@ -101,7 +77,7 @@ def test_every_call_is_a_span_on_either_side(server: RedisServer, way: str) -> N
 
 
 def test_calls_of_asyncios_tasks(server: RedisServer) -> None:
-    with Program("tasks", server) as program, Agent(pids=[program.pid, server.pid]) as agent:
+    with started("tasks", server) as program, Agent(pids=[program.pid, server.pid]) as agent:
         program.go()
         stats = told(program.line())
         spans = agent.stop()
@@ -111,7 +87,7 @@ def test_calls_of_asyncios_tasks(server: RedisServer) -> None:
 
 
 def test_calls_of_a_thread_that_serves_are_its_requests_children(server: RedisServer) -> None:
-    with Program("serve", server) as program:
+    with started("serve", server) as program:
         port = int(program.line())
         with Agent(pids=[program.pid, server.pid]) as agent:
 
@@ -138,7 +114,7 @@ def test_calls_of_a_thread_that_serves_are_its_requests_children(server: RedisSe
 def test_a_connection_that_was_joined_midway_is_told_once_it_is_certain(
     server: RedisServer,
 ) -> None:
-    with Program("midway", server) as program:
+    with started("midway", server) as program:
         assert program.line() == "connected"
         with Agent(pids=[program.pid, server.pid]) as agent:
             program.go()
