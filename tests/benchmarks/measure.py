@@ -18,6 +18,7 @@ from otel_ebpf.kernel import sysbpf
 from tests.e2e.agent import Agent
 from tests.e2e.services import Service
 from tests.gobuild import build_go
+from tests.pythons import ASYNC_PACKAGES, python_with
 
 HERE = Path(__file__).resolve().parent
 TARGET = HERE.parent / "e2e" / "target"
@@ -27,7 +28,7 @@ TARGET = HERE.parent / "e2e" / "target"
 class Scenario:
     """``rate`` 0 is saturation. ``spans`` are what one request must give, and so how often a
     process takes part in an exchange. ``speaks``: plain HTTP/1, or what ``mesh`` calls it.
-    ``flags``: of the agent."""
+    ``loop``: of the event loop in :data:`LOOPS` that serves, "" for Go. ``flags``: of the agent."""
 
     name: str
     path: str
@@ -36,6 +37,7 @@ class Scenario:
     rate: float = 0
     connections: int = 16
     speaks: str = "http"
+    loop: str = ""
     flags: tuple[str, ...] = ()
 
 
@@ -47,7 +49,10 @@ SCENARIOS = (
     Scenario("gRPC hop", "/hop", 2, 3, speaks="grpc"),
     Scenario("HTTPS hello", "/hello", 1, 1, speaks="https"),
     Scenario("HTTP/2 with TLS hello", "/hello", 1, 1, speaks="https2"),
+    Scenario("aiohttp hop", "/hop", 2, 3, loop="aiohttp"),
+    Scenario("Node hop", "/hop", 2, 3, loop="node"),
 )
+LOOPS = ("aiohttp", "node")
 ON_REQUEST = (
     Scenario(
         "gRPC hello, headers told", "/hello", 1, 1, speaks="grpc", flags=("--go-http2", "uprobe")
@@ -152,10 +157,10 @@ def exported(ledger: dict[str, int]) -> int:
 def start(stack: ExitStack, scenario: Scenario) -> list[Service]:
     """The scenario's processes, the one that is asked first."""
     if scenario.speaks == "http":
-        target = build_go(TARGET)
-        services = [stack.enter_context(Service("target", [target]))]
+        program = loop_command(scenario.loop) if scenario.loop else [build_go(TARGET)]
+        services = [stack.enter_context(Service("target", program))]
         if scenario.processes == 2:
-            front = Service("front", [target, "-next", services[0].url])
+            front = Service("front", [*program, "-next", services[0].url])
             services.insert(0, stack.enter_context(front))
         return services
     command = [str(build_go(HERE / "mesh")), "-serve", scenario.speaks]
@@ -164,6 +169,16 @@ def start(stack: ExitStack, scenario: Scenario) -> list[Service]:
         front = Service("front", [*command, "-next", services[0].address])
         services.insert(0, stack.enter_context(front))
     return services
+
+
+def loop_command(loop: str) -> list[str | Path]:
+    """Starts the service of one of :data:`LOOPS`."""
+    if loop == "node":
+        node = shutil.which("node")
+        if node is None:
+            raise RuntimeError("there is no node on the PATH\n  mend: install Node, or use --only")
+        return [node, HERE / "loops" / "hop.js"]
+    return [python_with(ASYNC_PACKAGES), HERE / "loops" / "hop.py"]
 
 
 def load_of_its_own(program: Path) -> Path:

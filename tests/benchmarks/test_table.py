@@ -50,6 +50,13 @@ def test_each_limit_is_named_when_it_is_not_kept(traced: dict[str, float], words
     assert len(found) == 1
 
 
+def test_an_exchange_of_an_event_loop_may_cost_ten_microseconds() -> None:
+    hop = Scenario("Node hop", "/hop", 2, 3, loop="node")
+    assert missed({hop: [(sample(1000, 70), sample(900, 99))]}) == []
+    (line,) = missed({hop: [(sample(1000, 70), sample(900, 101))]})
+    assert "service CPU added a request 31.0 us, limit 30 us" in line
+
+
 def test_what_uprobes_cost_is_held_against_their_price() -> None:
     # Four hits of 10 us: 60 us are allowed, and any throughput.
     pairs = [(sample(1000, 10), sample(100, 65, uprobe_hits=4000))]
