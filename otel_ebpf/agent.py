@@ -106,7 +106,7 @@ class Agent:
         # Everything a user may have mistyped is read before the kernel is touched.
         settings = SpanSettings.from_env(env)
         sampler = TraceSampler.from_env(env)
-        _prefer()  # before the first thread: they inherit it
+        prefer()  # before the first thread: they inherit it
         self._queue: ExportQueue | None = None
         self._clock = WallClock()
         builder = SpanBuilder(self._clock, settings)
@@ -395,7 +395,7 @@ class Agent:
         }
 
 
-def _prefer() -> None:
+def prefer() -> None:
     """This process before the traced ones: it needs little, and late it loses records.
 
     All of its threads, for one that holds the interpreter's lock and is not let run

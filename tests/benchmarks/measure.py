@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,7 @@ from tests.gobuild import build_go
 from tests.pythons import ASYNC_PACKAGES, python_with
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 TARGET = HERE.parent / "e2e" / "target"
 
 
@@ -83,6 +85,11 @@ class Sample:
     expected: int = 0
     uprobe_hits: int = 0
     ledger: dict[str, int] = field(default_factory=dict)
+    agent_share: float = 0.0
+    """Of one core, while the load ran."""
+    beside_us: float = float("nan")
+    """Of a traced one: what ``app_us`` is, in the same round, untraced beside ``stand_in``
+    with the agent's share of the cores. NaN: not measured."""
 
     @property
     def throughput(self) -> float:
@@ -208,6 +215,35 @@ def send_load(service: Service, scenario: Scenario, seconds: float) -> dict[str,
     return result
 
 
+@contextmanager
+def standing_in(share: float) -> Iterator[None]:
+    """Work like the agent's, that takes ``share`` of a core, runs meanwhile."""
+    command = [sys.executable, "-m", "tests.benchmarks.stand_in", str(share)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError("the stand-in for the agent did not start")
+            yield
+        finally:
+            process.kill()
+
+
+def beside(scenario: Scenario, share: float, seconds: float) -> float:
+    """Microseconds of an untraced service's CPU per request where the cores are shared with
+    work like the agent's."""
+    with ExitStack() as stack:
+        services = start(stack, scenario)
+        send_load(services[0], replace(scenario, rate=0), 0.3)
+        stack.enter_context(standing_in(share))
+        before = sum(process_cpu(service.pid) for service in services)
+        load = send_load(services[0], scenario, seconds)
+        after = sum(process_cpu(service.pid) for service in services)
+        return 1e6 * (after - before) / load["done"]
+
+
 def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "otlp") -> Sample:
     """Fresh service processes, warmed up, then one load; with an agent when ``traced``."""
     with ExitStack() as stack:
@@ -240,6 +276,7 @@ def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "
             int(load["p99"]), after - before, expected=int(load["done"]) * scenario.spans,
         )  # fmt: skip
         if agent is not None:
+            sample.agent_share = (process_cpu(agent.pid) - agent_before) / load["seconds"]
             sample.agent_rss, sample.agent_peak = resident(agent.pid)
             # Counting costs the traced programs time: it is done beside the measurement.
             with counting():
