@@ -216,8 +216,8 @@ def send_load(service: Service, scenario: Scenario, seconds: float) -> dict[str,
 
 
 @contextmanager
-def standing_in(share: float) -> Iterator[None]:
-    """Work like the agent's, that takes ``share`` of a core, runs meanwhile."""
+def standing_in(share: float) -> Iterator[int]:
+    """Work like the agent's, that takes ``share`` of a core, runs meanwhile; yields its pid."""
     command = [sys.executable, "-m", "tests.benchmarks.stand_in", str(share)]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -226,7 +226,7 @@ def standing_in(share: float) -> Iterator[None]:
             assert process.stdout is not None
             if process.stdout.readline() != "ready\n":
                 raise RuntimeError("the stand-in for the agent did not start")
-            yield
+            yield process.pid
         finally:
             process.kill()
 

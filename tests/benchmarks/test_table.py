@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.measure import Sample, Scenario, exported, process_cpu, zombie_cpu
+from tests.benchmarks.measure import (
+    Sample,
+    Scenario,
+    exported,
+    process_cpu,
+    standing_in,
+    zombie_cpu,
+)  # fmt: skip
 from tests.benchmarks.table import BEGIN, END, missed, table, throughput_ratio, write_between
 
 HELLO = Scenario("hello, saturated", "/hello", 1, 1)
@@ -69,6 +77,29 @@ def test_a_request_of_several_exchanges_may_cost_more() -> None:
     hop = Scenario("hop, saturated", "/hop", 2, 3)
     assert missed({hop: [(sample(1000, 10), sample(1000, 24))]}) == []
     assert len(missed({hop: [(sample(1000, 10), sample(1000, 26))]})) == 1
+
+
+def test_what_sharing_the_cores_costs_is_told_apart_from_the_probes() -> None:
+    # 8 us added, 4 of them beside work like the agent's without any probe.
+    pair = (sample(1000, 10), sample(1000, 18, beside_us=14.0))
+    assert missed({HELLO: [pair]}) == []
+    shown = table({HELLO: [pair]})
+    assert "| service CPU added, us/request | 8.0 |" in shown
+    assert "| of it, by sharing the cores | 4.0 |" in shown
+    assert "| of it, by the probes | 4.0 |" in shown
+    # What is faster beside other work was faster by chance: nothing is added to the probes' price.
+    lucky = (sample(1000, 10), sample(1000, 14, beside_us=8.0))
+    assert "| of it, by the probes | 4.0 |" in table({HELLO: [lucky]})
+    # Not measured: all counts.
+    assert len(missed({HELLO: [(sample(1000, 10), sample(1000, 18))]})) == 1
+
+
+def test_the_stand_in_takes_the_share_that_it_is_given() -> None:
+    with standing_in(0.3) as pid:
+        start, before = time.monotonic(), process_cpu(pid)
+        time.sleep(1.5)
+        share = (process_cpu(pid) - before) / (time.monotonic() - start)
+    assert 0.05 < share < 0.4
 
 
 def test_one_span_missing_at_a_fixed_rate_is_named_and_shown() -> None:
