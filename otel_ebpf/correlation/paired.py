@@ -91,6 +91,9 @@ class PairedConnection(Conversation):
             self.parser = None
             self.end(record.ts, "response_lost", owner)
             return
+        # Those that pair by a number of the protocol's are always in step.
+        if not parser.upgraded and not getattr(parser, "in_step", True):
+            owner.counts["segments_out_of_step"] += 1
         for message in messages:
             self.take(message, owner)
         if not self.watched and parser.open_ended:

@@ -131,6 +131,11 @@ class MemcachedParser:
         self._serial = 0
 
     @property
+    def in_step(self) -> bool:
+        """See ``PairingParser``."""
+        return self._sync.state == SYNCED
+
+    @property
     def open_ended(self) -> bool:
         """See ``base.Parser.open_ended``."""
         return self.client >= 0 and self._lost[1 - self.client] and bool(self._outstanding)

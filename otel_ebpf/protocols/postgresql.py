@@ -94,6 +94,11 @@ class PostgresqlParser:
         self._last_answer: tuple[int, Any] = (0, None)
 
     @property
+    def in_step(self) -> bool:
+        """See ``PairingParser``."""
+        return self._sync.state == SYNCED
+
+    @property
     def open_ended(self) -> bool:
         """See ``base.Parser.open_ended``."""
         return self.client >= 0 and self._lost[1 - self.client] and bool(self._outstanding)

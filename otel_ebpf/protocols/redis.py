@@ -91,6 +91,11 @@ class RedisParser:
         self._database = ""
 
     @property
+    def in_step(self) -> bool:
+        """See ``PairingParser``."""
+        return self._sync.state == SYNCED
+
+    @property
     def open_ended(self) -> bool:
         """See ``base.Parser.open_ended``."""
         return self._open is not None

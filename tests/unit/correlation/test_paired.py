@@ -132,6 +132,25 @@ def test_bytes_that_no_record_told_of_are_passed_over_by_their_number() -> None:
     assert world.counts["bytes_not_seen"] == 3000
 
 
+def test_what_is_not_told_on_a_connection_that_was_joined_midway_is_counted() -> None:
+    world = Calls()
+
+    def turn(text: str) -> None:
+        world.say(world.pipe.client, layout.EGRESS, command("GET", text), flags=0)
+        world.say(world.pipe.client, layout.INGRESS, OK)
+
+    for number in range(3):
+        turn(f"busy{number}")
+    assert world.counts["segments_out_of_step"] == 6
+    for number in range(3):
+        world.wait(SECOND)
+        turn(f"quiet{number}")
+    world.wait(SECOND)
+    # The first after a silence is the trial, the next one is in step.
+    assert world.ends(CLIENT) == [("GET quiet1", "ok"), ("GET quiet2", "ok")]
+    assert world.counts["segments_out_of_step"] == 8
+
+
 def test_a_first_command_in_pieces_waits_for_its_protocol() -> None:
     world = Calls()
     asked = command("GET", "k")
