@@ -1,12 +1,12 @@
 /* Where a turn of an event loop begins: the probes of epoll_wait and epoll_pwait. */
 #include "probe.h"
 
-/* enum turns, 0: none, or not traced. */
-INLINE u8 turns_of(u32 tgid)
+/* Of a process whose turns are told; else NULL. */
+INLINE struct proc_info_t *turns_of(u32 tgid)
 {
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 
-	return pi && pi->turns && tracing(tgid) ? pi->turns : 0;
+	return pi && pi->turns && tracing(tgid) ? pi : 0;
 }
 
 int enter_epoll(struct sys_enter_args *c)
@@ -14,8 +14,8 @@ int enter_epoll(struct sys_enter_args *c)
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tgid = id >> 32;
 
-	u8 kind = turns_of(tgid);
-	if (!kind) {
+	struct proc_info_t *pi = turns_of(tgid);
+	if (!pi) {
 		if (pool_map.lookup(&tgid))
 			pool_waits_for_many(id);
 		return 0;
@@ -30,7 +30,8 @@ int enter_epoll(struct sys_enter_args *c)
 		if (!t)
 			return 0;
 	}
-	t->batched = kind == TURNS_BATCHED;
+	t->batched = pi->turns == TURNS_BATCHED;
+	turn_place(t, pi, c->args[1]);
 	if (timeout) { /* nothing is left to do */
 		t->first = 0;
 		t->others = 0;

@@ -6,6 +6,7 @@
  * request on a new connection, what it had done when it asked for the connection. Whatever
  * else may have run meanwhile (a timer that was due, a thread pool's result) is told too, or
  * makes that unknown. What follows from it is decided in user space (correlation/turns.py).
+ * Where libuv's loop is at is read from its stack (otel_ebpf/discovery/libuv.py).
  *
  * Some loops are batched (HAProxy): they read all that is ready, then work on it. Their turn goes on
  * until they wait with nothing left to do, and what they write has a known cause only if they
@@ -18,6 +19,14 @@
 #include "trace.h"
 
 #define MS_NS 1000000ULL
+
+/* Where libuv's loop is at. Its timers, immediates and whatever else follow from nothing that was
+ * read in this turn, and run at times of their own. */
+enum phase {
+	PHASE_UNKNOWN,
+	PHASE_READY, /* it calls back what is ready: what it has read last is the cause */
+	PHASE_OTHER,
+};
 
 INLINE struct turn_t *my_turn(void)
 {
@@ -49,9 +58,32 @@ INLINE void turn_does(u64 uid)
 		turn_did(t, uid);
 }
 
-/* What the thread writes now follows from this, 0: not known. */
-INLINE u64 turn_cause(struct turn_t *t)
+INLINE u8 turn_phase(struct turn_t *t)
 {
+	u64 word = 0;
+
+	if (!t->slot)
+		return PHASE_UNKNOWN;
+	return !READ_USER(word, t->slot, 0) && word == t->polls ? PHASE_READY : PHASE_OTHER;
+}
+
+/* The thread waits with this array of events. A loop within a call of the other one (spawnSync)
+ * has a place of its own, but does not go on to other phases of the outer one. */
+INLINE void turn_place(struct turn_t *t, struct proc_info_t *pi, u64 events)
+{
+	if (!pi->loop_slot || turn_phase(t) == PHASE_READY)
+		return;
+	t->polls = pi->loop_polls;
+	t->slot = events + pi->loop_slot;
+	if (turn_phase(t) != PHASE_READY)
+		t->slot = 0;
+}
+
+/* What the thread writes now follows from this, 0: not known. */
+INLINE u64 turn_cause(struct turn_t *t, u8 phase)
+{
+	if (phase == PHASE_OTHER)
+		return 0;
 	if (t->batched)
 		return t->others ? 0 : t->first;
 	return t->last;
@@ -75,9 +107,9 @@ INLINE void turn_ends(u64 sk, struct socket_state_t *st)
 }
 
 /* A timer may have run since the loop's wait was over. */
-INLINE bool turn_timer_due(struct turn_t *t, u64 now)
+INLINE bool turn_timer_due(struct turn_t *t, u64 now, u8 phase)
 {
-	return t->due && now >= t->due;
+	return phase == PHASE_UNKNOWN && t->due && now >= t->due;
 }
 
 /* The thread has asked for a connection. */
@@ -87,9 +119,10 @@ INLINE void turn_connects(u64 sk, struct socket_state_t *st, u64 now)
 
 	if (!t)
 		return;
+	u8 phase = turn_phase(t);
 	struct turn_opened_t opened = {.socket_id = st->socket_id,
-				       .last = turn_cause(t),
-				       .due = turn_timer_due(t, now)};
+				       .last = turn_cause(t, phase),
+				       .due = turn_timer_due(t, now, phase)};
 	turn_opened_map.update(&sk, &opened);
 }
 
@@ -117,13 +150,14 @@ INLINE int run_turn(void *ctx)
 	u64 sk = op->sk;
 	if (t) {
 		struct turn_opened_t *opened = 0;
+		u8 phase = turn_phase(t);
 		r->flags |= FLAG_TURN;
-		r->caller_uid = turn_cause(t);
+		r->caller_uid = turn_cause(t, phase);
 		r->caller_goid = op->turns;
 		r->context_uid = node_context(offsets(), proc_info_map.lookup(&r->tgid));
 		if (r->context_uid == t->outside)
 			r->context_uid = 0;
-		if (turn_timer_due(t, r->ts))
+		if (turn_timer_due(t, r->ts, phase))
 			r->flags |= FLAG_DUE;
 		if (r->begins == BEGINS_REQUEST)
 			opened = turn_opened_map.lookup(&sk);

@@ -320,6 +320,11 @@ struct proc_info_t {
 	/* Connections of many streams that no probe saw begin (go_older.h). */
 	struct go_loop_t loops[GO_LOOPS];
 	struct go_headers_t headers; /* see go_headers.c */
+	/* libuv (turns.h): what a word of the stack holds while it calls back what is ready to be
+	 * read, and where that word is, from the events that epoll_wait is given. */
+	u64 loop_polls;
+	u32 loop_slot; /* 0: not known */
+	u32 loop_pad;
 };
 
 /* A process whose threads are followed. Waits between these addresses say nothing: there is
@@ -379,6 +384,8 @@ struct turn_t {
 	u64 due;   /* when a timer will be due, 0: none */
 	u64 outside; /* Node's async context where nothing runs */
 	u64 first; /* the first of what it did, in a batched loop's turn */
+	u64 slot;  /* address of the word that tells where libuv's loop is at, 0: not known */
+	u64 polls; /* what is there while it calls back what is ready */
 	u16 others; /* what it has read beside that; the cause is one of several then */
 	u8 zero;   /* the last look was no wait */
 	u8 batched;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from otel_ebpf.discovery.libuv import read_loop
 from otel_ebpf.discovery.node_runtime import read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.python_runtime import read_python
@@ -22,6 +23,12 @@ def identities(image: ProcessImage) -> str:
         tasks = "contexts and asyncio's tasks" if members["tasks"] else "contexts, no asyncio yet"
         return f"{tasks}, read from memory, no uprobe unless its threads or lone tasks need it"
     if image.language == "nodejs":
-        frames = bool(read_node(image.pid))
-        return "turns of the loop" + (", and frames of AsyncLocalStorage" if frames else "")
+        told = ["turns of the loop"]
+        loop = read_loop(image.pid)
+        if loop:
+            told.append("whether it is at timers")
+        if read_node(image.pid):
+            told.append("frames of AsyncLocalStorage")
+        unknown = " (not known yet whether it is at timers: it is busy)" if loop is None else ""
+        return ", and ".join(told) + unknown
     return "turns of the loop" if image.exe.rpartition("/")[2] in TURNS else ""

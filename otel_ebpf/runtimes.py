@@ -1,7 +1,7 @@
 """Processes of interpreters and event loops: what the kernel half must know of them.
 
 A Python program imports asyncio when it pleases, so a process is looked at again, at growing
-intervals, until its table of running tasks is found.
+intervals, until its table of running tasks is found. So is Node, until it waits in its loop.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable
 from typing import Protocol
 
+from otel_ebpf.discovery.libuv import read_loop
 from otel_ebpf.discovery.node_runtime import read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
@@ -63,17 +64,21 @@ class Runtimes:
         read: Callable[[int], dict[str, int] | None] | None = None,
         runtime: Callable[[int], tuple[int, int]] | None = None,
         node: Callable[[int], dict[str, int]] | None = None,
+        loop: Callable[[int], dict[str, int] | None] | None = None,
     ) -> None:
         proc = ProcFs()
         self._kernel = kernel
         self._read = read or (lambda pid: read_python(pid, proc))
         self._runtime = runtime or (lambda pid: place_of_runtime(pid, proc))
         self._node = node or (lambda pid: read_node(pid, proc))
+        self._loop = loop or (lambda pid: read_loop(pid, proc))
         self._again: list[tuple[float, float, int]] = []
         """(when, wait, pid), the next one first."""
         self.python: set[int] = set()
         self.tasks: set[int] = set()
         self.turns: set[int] = set()
+        self._node_members: dict[int, dict[str, int]] = {}
+        """Node's processes -> members of ``struct proc_info_t`` but for where their loop is at."""
         self.pools: dict[int, dict[str, int]] = {}
         """Processes whose threads are followed -> members of ``struct pool_info_t``."""
         self._copies: dict[int, int] = {}
@@ -119,16 +124,23 @@ class Runtimes:
             self._look(image.pid, now, FIRST_LOOK)
         elif image.language == "nodejs" or image.exe.rpartition("/")[2] in TURNS:
             kind = TURNS.get(image.exe.rpartition("/")[2], PROGRAM)
-            places = self._node(image.pid) if image.language == "nodejs" else {}
-            self._kernel.set_process(image.pid, {"turns": kind, **places})
             if not self.turns:
                 self._kernel.follow_turns()
             self.turns.add(image.pid)
+            self._node_members.pop(image.pid, None)
+            if image.language == "nodejs":
+                self._node_members[image.pid] = {"turns": kind, **self._node(image.pid)}
+                self._look_at_node(image.pid, now, FIRST_LOOK)
+            else:
+                self._kernel.set_process(image.pid, {"turns": kind})
 
     def forked(self, parent: int, child: int, now: float) -> None:
         """A process runs a copy of its parent's program; the kernel half has copied the rest."""
         if parent in self.turns:
             self.turns.add(child)
+            if parent in self._node_members:
+                self._node_members[child] = self._node_members[parent]
+                self._later(child, now, FIRST_LOOK)
         if parent in self.pools:
             self.pools[child] = self.pools[parent]
         if parent in self.python:
@@ -143,6 +155,7 @@ class Runtimes:
         self.python.discard(pid)
         self.tasks.discard(pid)
         self.turns.discard(pid)
+        self._node_members.pop(pid, None)
         self.pools.pop(pid, None)
         handle = self._copies.pop(pid, 0)
         if handle:
@@ -155,7 +168,8 @@ class Runtimes:
         """Looks again at those whose time has come."""
         while self._again and self._again[0][0] <= now:
             _, wait, pid = heapq.heappop(self._again)
-            self._look(pid, now, wait * 2)
+            look = self._look_at_node if pid in self._node_members else self._look
+            look(pid, now, wait * 2)
 
     def next_look(self) -> float | None:
         """When ``tick`` has something to do, None: not at all."""
@@ -172,6 +186,12 @@ class Runtimes:
                 self.tasks.add(pid)
                 return
         self._later(pid, now, wait)
+
+    def _look_at_node(self, pid: int, now: float, wait: float) -> None:
+        loop = self._loop(pid)
+        self._kernel.set_process(pid, {**self._node_members[pid], **(loop or {})})
+        if loop is None:
+            self._later(pid, now, wait)
 
     def _later(self, pid: int, now: float, wait: float) -> None:
         if wait <= LAST_LOOK and len(self._again) < MAX_LOOKS:

@@ -84,6 +84,21 @@ def test_loops_with_turns_are_told_to_the_kernel_half() -> None:
     assert kernel.set == [(pid, "proc_info_map", {"turns": kind}) for pid, kind in told]
 
 
+def test_node_is_looked_at_until_it_waits_in_its_loop() -> None:
+    kernel, answers = Kernel(), [None, {"loop_slot": 64, "loop_polls": 128}]
+    frame = {"node_isolate": -160, "node_data": 632}
+    followed = Runtimes(kernel, node=lambda _: frame, loop=lambda _: answers.pop(0))
+    followed.runs(image(5, "nodejs", "/usr/bin/node"), 0.0)
+    assert followed.next_look() == FIRST_LOOK
+    followed.tick(FIRST_LOOK)
+    assert followed.next_look() is None
+    plain = {"turns": 1, **frame}
+    assert [members for _, _, members in kernel.set] == [
+        plain,
+        {**plain, "loop_slot": 64, "loop_polls": 128},
+    ]
+
+
 def test_copies_are_followed_once_and_as_long_as_the_process_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
