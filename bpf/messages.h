@@ -202,6 +202,8 @@ INLINE int run_messages(void *ctx)
 		begins = message_first(op, st);
 		start = true;
 		if (begins == BEGINS_NOTHING) {
+			if (!op->go && op->done >= TLS_RECORD_HEADER && tls_header(op->head))
+				ssl_ask(ctx, op);
 			st->bytes[r->direction & 1] += op->count;
 			count(STAT_UNKNOWN_PROTOCOL);
 			return 0;

@@ -17,12 +17,16 @@ INLINE bool ssl_process(struct op_t *op)
 	return known && *known == SSL_CALLED;
 }
 
-/* It sends or gets TLS, and no probe tells of it: user space looks at it again, once. */
+/* It sends or gets TLS, and no probe tells of it: user space looks at it again, once in a while,
+ * for a library may be loaded at any time. */
 INLINE void ssl_ask(void *ctx, struct op_t *op)
 {
-	u32 tgid = op->rec.tgid, asked = SSL_ASKED;
+	u32 tgid = op->rec.tgid, now = SSL_ASKED + (u32)(op->rec.ts >> SSL_ASK_SHIFT);
+	u32 *known = ssl_process_map.lookup(&tgid);
 
-	if (ssl_process_map.lookup(&tgid) || ssl_process_map.update(&tgid, &asked))
+	if (known && (*known == SSL_CALLED || now - *known < SSL_ASK_AGAIN))
+		return;
+	if (ssl_process_map.update(&tgid, &now))
 		return;
 	tgid |= PROCESS_SPEAKS_TLS;
 	process_events.perf_submit(ctx, &tgid, sizeof(tgid));

@@ -602,8 +602,10 @@ struct ssl_pending_t {
 
 #define SSL_RECORDS 4
 
-/* Values of ssl_process_map. */
+/* Values of ssl_process_map: SSL_CALLED, or when it was asked about, in about seconds. */
 enum ssl_process { SSL_CALLED = 1, SSL_ASKED = 2 };
+#define SSL_ASK_SHIFT 30
+#define SSL_ASK_AGAIN 60
 
 /* In process_events, added to the number of a process that speaks TLS by nobody knows what. */
 #define PROCESS_SPEAKS_TLS (1U << 31)

@@ -391,6 +391,9 @@ class Agent:
             "seconds": round(time.monotonic() - self._ready_at, 1),
             "totals": totals,
             "processes": by_process(self._pipeline.correlator.parents, self._process_of),
+            "tls_not_readable": {
+                str(pid): library for pid, library in self._targets.tls_not_readable().items()
+            },
             "counters": {name: count for name, count in sorted(details.items()) if count},
         }
 

@@ -17,6 +17,7 @@ from otel_ebpf.discovery.go_identity import BOTH, TLS, UPROBE, chosen_way
 from otel_ebpf.discovery.openssl import mapped, places_of
 from otel_ebpf.discovery.processes import ProcessImage, classify
 from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.discovery.tls_libraries import not_readable
 from otel_ebpf.doctor_loops import identities
 from otel_ebpf.errors import UsageError
 from otel_ebpf.probe_costs import EVENTS, KINDS
@@ -123,6 +124,9 @@ def report(image: ProcessImage, identity: str = "auto", go_http2: str = PASSIVE)
             {"file": file, "uprobes": len(places_of(key, path))}
             for key, path, file in mapped(image.pid, ProcFs())
         ]
+        other = not_readable(image.pid, ProcFs())
+        if other:
+            facts["tls_not_readable"] = other
         return facts
     notes = plan(image, identity, go_http2)
     attached = {program for _, program in notes.places}
@@ -221,6 +225,8 @@ def _text(facts: dict[str, Any]) -> str:
     if facts.get("openssl"):
         each = "2 uprobe hits each SSL_read and SSL_write, at least 4 a request of HTTP/1"
         lines.append(("a request", f"over TLS: {each}; without TLS: none"))
+    if "tls_not_readable" in facts:
+        lines.append(("TLS", f"calls through {facts['tls_not_readable']} cannot be read"))
     width = max(len(name) for name, _ in lines)
     head = f"process {facts['pid']}: {facts['exe'] or 'its program may not be read'}"
     return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in lines)]) + "\n"

@@ -12,12 +12,15 @@ from typing import Protocol
 
 from otel_ebpf.discovery.openssl import Key, mapped, places_of, usual
 from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.discovery.tls_libraries import not_readable
 from otel_ebpf.errors import OtelEbpfError
 
 _log = logging.getLogger(__name__)
 
 FIRST_LOOK, LAST_LOOK = 0.05, 30.0
 """Seconds after a look before the next one; each wait is three times the one before."""
+MAX_SAID = 100
+"""Programs that cannot be read of which the log has a line."""
 LINGER = 30.0
 """Seconds for which the uprobes stay after the last process."""
 
@@ -56,7 +59,9 @@ class OpenSsl:
         self._copies: dict[Key, _Copy] = {}
         self._of: dict[int, set[Key]] = {}
         self._again: list[tuple[float, float, int]] = []
-        self._opaque: set[int] = set()
+        self._opaque: dict[int, str] = {}
+        self._said: set[str] = set()
+        self._ever_opaque = 0
         self.refused = 0
         if always:
             for key, path, name in usual():
@@ -74,8 +79,12 @@ class OpenSsl:
 
     @property
     def opaque(self) -> int:
-        """Processes that speak TLS of a kind that cannot be read."""
-        return len(self._opaque)
+        """Processes so far that spoke TLS of a kind that cannot be read."""
+        return self._ever_opaque
+
+    def opaque_now(self) -> dict[int, str]:
+        """Those that run: process -> the libraries it may be, or an empty text."""
+        return dict(self._opaque)
 
     def runs(self, pid: int, now: float) -> None:
         """A process runs a program from now on."""
@@ -84,8 +93,18 @@ class OpenSsl:
 
     def speaks_tls(self, pid: int, now: float) -> None:
         """A process was seen to send or get TLS, and no probe has told of it."""
-        if not self._find(pid) and pid not in self._of:
-            self._opaque.add(pid)
+        if self._find(pid) or pid in self._of or pid in self._opaque:
+            return
+        self._ever_opaque += 1
+        library = self._opaque[pid] = not_readable(pid, self._proc)
+        exe = self._proc.exe(pid) or "a program that has ended"
+        if exe not in self._said and len(self._said) < MAX_SAID:
+            self._said.add(exe)
+            _log.warning(
+                "TLS of %s (process %d) cannot be read: %s, neither OpenSSL nor Go's; "
+                "its encrypted calls are missing",
+                exe, pid, library or "a library that is not known",
+            )  # fmt: skip
 
     def forked(self, parent: int, child: int) -> None:
         """A process runs a copy of its parent's program."""
@@ -95,7 +114,7 @@ class OpenSsl:
 
     def ended(self, pid: int, now: float) -> None:
         """A process has ended, or runs another program."""
-        self._opaque.discard(pid)
+        self._opaque.pop(pid, None)
         for key in self._of.pop(pid, ()):
             copy = self._copies[key]
             copy.pids.discard(pid)
@@ -149,4 +168,5 @@ class OpenSsl:
         copy.empty_since = None
         if pid:
             self._of.setdefault(pid, set()).add(key)
-            self._opaque.discard(pid)
+            if self._opaque.pop(pid, None) is not None:
+                self._ever_opaque -= 1  # it can be read after all

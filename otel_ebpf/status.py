@@ -87,9 +87,13 @@ def _text(answer: Mapping[str, Any]) -> str:
         f"agent {answer['pid']} (otel-ebpf {answer['version']}), {_age(answer['seconds'])}: "
         + ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in totals.items())
     ]
+    closed = [
+        f"  process {pid} speaks TLS that cannot be read: {library or 'of a library not known'}"
+        for pid, library in answer.get("tls_not_readable", {}).items()
+    ]
     processes = answer["processes"]
     if not processes:
-        return "\n".join([*lines, "  nothing has been traced yet", ""])
+        return "\n".join([*lines, "  nothing has been traced yet", *closed, ""])
     width = max(len(_HEAD[0]), *(len(p["service_name"]) for p in processes))
     head, *rest = _HEAD
     lines.append(f"  {head:<{width}}" + "".join(f"{name:>10}" for name in rest))
@@ -101,7 +105,7 @@ def _text(answer: Mapping[str, Any]) -> str:
             if p[name]:
                 told = [f"{key} {_number(value)}" for key, value in _largest(p[name])]
                 lines.append(f"    {title}: {', '.join(told)}")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *closed, ""])
 
 
 def _largest(counts: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -300,6 +300,10 @@ class Targets:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
+    def tls_not_readable(self) -> dict[int, str]:
+        """Processes whose TLS is not read, with the libraries it may be; see ``OpenSsl``."""
+        return self._openssl.opaque_now() if self._openssl else {}
+
     def stats(self) -> dict[str, int]:
         """Counters for the ledger."""
         return {

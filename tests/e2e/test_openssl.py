@@ -315,3 +315,20 @@ def test_requests_with_bodies_and_a_client_that_reads_slowly(pair: tuple[str, st
         spans = agent.stop()
     assert [path_of(s) for s in spans] == ["/0", "/1", "/2"]
     assert "desyncs" not in agent.ledger, agent.errors
+
+
+@pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget, which uses GnuTLS")
+def test_a_program_whose_tls_cannot_be_read_is_named(pair: tuple[str, str]) -> None:
+    with service("threads", pair) as back:
+        url = f"https://{back.address}/plain"
+        # Two requests with a pause, so that it is there when it is looked at.
+        command = f"exec wget -q --no-check-certificate -O /dev/null --wait=2 {url} {url}"
+        program = subprocess.Popen(["sh", "-c", f"read line; {command}"], stdin=subprocess.PIPE)
+        with program, Agent(pids=[program.pid]) as agent:
+            program.communicate(b"\n", timeout=60)
+            spans = agent.stop()
+    assert program.returncode == 0
+    assert spans == []
+    assert agent.ledger["processes_with_tls_not_readable"] == 1
+    said = [line for line in agent.errors.splitlines() if "cannot be read" in line]
+    assert len(said) == 1 and "wget" in said[0] and "GnuTLS" in said[0], agent.errors

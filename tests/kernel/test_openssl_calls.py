@@ -23,6 +23,41 @@ context.wrap_socket(plain)
 """
 
 
+# As a TLS connection begins, once for every line of its input.
+_SPEAKS = """
+import socket, sys
+for line in sys.stdin:
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as plain:
+        plain.sendall(bytes.fromhex("160301002e") + bytes(46))
+    print(flush=True)
+"""
+
+
+def test_a_program_that_nobody_can_read_is_asked_about_once_in_a_while() -> None:
+    asked: list[int] = []
+    with (
+        Tracer() as tracer,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        subprocess.Popen(
+            [sys.executable, "-c", _SPEAKS, str(server.getsockname()[1])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as program,
+    ):  # fmt: skip
+        tracer.kernel.open_executions(lambda _: None, asked.append)
+        known = tracer.kernel.table("ssl_process_map")
+        tracer.choose(program.pid)
+        assert program.stdin is not None and program.stdout is not None
+        for number, expected in enumerate((1, 1, 2)):
+            if number == 2:  # the question was a minute ago
+                known[program.pid] = known[program.pid].value - 100
+            program.stdin.write("\n")
+            program.stdin.flush()
+            program.stdout.readline()
+            tracer.kernel.drain()
+            assert asked == [program.pid] * expected
+        program.stdin.close()
+
+
 def test_a_thread_that_ends_inside_of_a_call_leaves_nothing(tracer: Tracer) -> None:
     assert ssl.OPENSSL_VERSION_INFO >= (1, 1)
     here, there = socket.socketpair()

@@ -100,10 +100,10 @@ def test_looking_ends_and_begins_again_when_tls_is_spoken(maps: Maps) -> None:
         looks += 1
     assert looks < 10
     follower.speaks_tls(7, 1000.0)
-    assert follower.opaque == 1
+    assert follower.opaque == 1 and follower.opaque_now() == {7: ""}
     maps[7] = [(KEY, "/lib", "/lib")]
     follower.speaks_tls(7, 1000.0)
-    assert kernel.attached and follower.opaque == 0
+    assert kernel.attached and follower.opaque == 0 and not follower.opaque_now()
 
 
 def test_where_everything_is_traced_the_host_s_copy_is_probed_at_once(maps: Maps) -> None:
