@@ -31,7 +31,7 @@ PROBES = {
     "SSL_write_ex": ("ssl_write_ex_enter", "ssl_write_exit"),
     "SSL_do_handshake": ("ssl_handshake_enter", "ssl_handshake_exit"),
 }
-"""Function -> programs at its entry and at its return. Tried with OpenSSL 3."""
+"""Function -> programs at its entry and at its return. Tried with OpenSSL 1.1.1 and 3."""
 _NEEDED = ("SSL_read", "SSL_write")
 
 _PLACES: LRUCache[Key, tuple[Place, ...]] = LRUCache(1024)

@@ -239,6 +239,30 @@ def test_a_library_that_is_loaded_late(pair: tuple[str, str]) -> None:
     assert path_of(spans[0]).strip("/").isdigit()
 
 
+def test_a_library_of_another_mount_namespace_that_is_deleted(pair: tuple[str, str]) -> None:
+    """As in a container whose image was replaced: nothing of it is under the host's paths."""
+    cert, key = pair
+    library = next(
+        line.split()[-1]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if "/libssl.so" in line
+    )
+    words = [sys.executable, str(TARGETS / "service.py"), "--mode", "threads"]
+    words += ["--cert", cert, "--key", key]
+    script = 'mount -t tmpfs none /mnt && cp "$0" /mnt/ && LD_LIBRARY_PATH=/mnt exec "$@"'
+    with Service("inside", ["unshare", "-m", "sh", "-c", script, library, *words]) as inside:
+        copy = Path(f"/proc/{inside.pid}/root/mnt/{Path(library).name}")
+        assert f"/mnt/{copy.name}" in Path(f"/proc/{inside.pid}/maps").read_text()
+        assert not Path(f"/mnt/{copy.name}").exists()
+        copy.unlink()
+        with Agent(pids=[inside.pid]) as agent, connected(inside.address) as connection:
+            for number in range(EACH):
+                connection.request("GET", f"/{number}")
+                connection.getresponse().read()
+            spans = agent.stop()
+    assert [path_of(span) for span in spans] == [f"/{number}" for number in range(EACH)]
+
+
 @contextmanager
 def terminator(pair: tuple[str, str], upstream: str, home: Path) -> Iterator[Service]:
     """nginx, that takes HTTPS and calls ``upstream`` over HTTPS."""

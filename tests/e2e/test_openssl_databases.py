@@ -17,6 +17,7 @@ import pytest
 
 from tests.e2e.agent import Agent, Span, agent_command
 from tests.postgresql_server import PASSWORD, PostgresqlServer
+from tests.pythons import python_with
 from tests.redis_server import RedisServer
 
 pytestmark = [
@@ -47,6 +48,21 @@ with psycopg.connect(where) as connection:
     assert connection.execute("select count(*) from shelf").fetchone() == (20,)
 """
 
+_OLD_PACKAGES = ("psycopg2-binary==2.9.6",)
+"""Its wheels have OpenSSL 1.1.1."""
+_OLD = """
+import psycopg2, sys
+sys.stdin.readline()
+where = f"host=127.0.0.1 port={sys.argv[1]} user=postgres password={sys.argv[2]} sslmode=require"
+with psycopg2.connect(where) as connection, connection.cursor() as cursor:
+    cursor.execute("create table shelf (name text, number int)")
+    for n in range(20):
+        cursor.execute("insert into shelf values (%s, %s)", ("secret word", n))
+    cursor.execute("select count(*) from shelf")
+    assert cursor.fetchone() == (20,)
+    assert "so.1.1" in open("/proc/self/maps").read()
+"""
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -63,9 +79,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return cert, key
 
 
-def run(script: str, *words: str, server: int, folder: Path) -> tuple[list[Span], Agent]:
+def run(
+    script: str, *words: str, server: int, folder: Path, python: str | Path = sys.executable
+) -> tuple[list[Span], Agent]:
     """The spans of a client, which begins when its OpenSSL has been found, and of the server."""
-    command = [sys.executable, "-c", script, *words]
+    command = [python, "-c", script, *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as client:
         env = {"OTEL_EBPF_RUN_DIR": str(folder)}
         with Agent(pids=[client.pid, server], env=env) as agent:
@@ -124,7 +142,20 @@ def speaks_tls(server: PostgresqlServer) -> bool:
     return True
 
 
-def test_postgresql(pair: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "old",
+    [
+        pytest.param(False, id="the interpreter's"),
+        pytest.param(
+            True,
+            id="1.1.1 in a wheel",
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 12), reason="no wheel with OpenSSL 1.1.1 for this Python"
+            ),
+        ),
+    ],
+)
+def test_postgresql(pair: tuple[Path, Path], tmp_path: Path, old: bool) -> None:
     with PostgresqlServer() as server:
         user = os.stat(server.folder).st_uid
         for file in pair:
@@ -141,9 +172,11 @@ def test_postgresql(pair: tuple[Path, Path], tmp_path: Path) -> None:
         deadline = time.monotonic() + 30
         while not speaks_tls(server):
             assert time.monotonic() < deadline
+        python = python_with(_OLD_PACKAGES) if old else sys.executable
         spans, agent = run(
-            _POSTGRESQL, str(server.port), PASSWORD, server=server.pid, folder=tmp_path
-        )
+            _OLD if old else _POSTGRESQL, str(server.port), PASSWORD,
+            server=server.pid, folder=tmp_path, python=python,
+        )  # fmt: skip
     for kind in ("CLIENT", "SERVER"):
         found = told(spans, kind)
         assert (found["INSERT"], found["CREATE TABLE"]) == (20, 1), (found, agent.errors)
