@@ -10,6 +10,7 @@
 #define OTEL_EBPF_MESSAGES_H
 
 #include "infer_memcached.h"
+#include "infer_mysql.h"
 #include "infer_postgresql.h"
 #include "infer_redis.h"
 
@@ -25,6 +26,10 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 
 	*protocol = PROTOCOL_REDIS;
 	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_MYSQL;
+	begins = infer_mysql(op->head, n, total, TOWARDS_UNKNOWN, true);
+	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_MYSQL))
 		return begins;
 	*protocol = PROTOCOL_POSTGRESQL;
 	begins = infer_postgresql(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
@@ -43,7 +48,43 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_postgresql(op->head, n, total, 0, towards, start);
 	if (protocol == PROTOCOL_MEMCACHED)
 		return infer_memcached(op->head, n, total, 0, towards, start);
+	if (protocol == PROTOCOL_MYSQL)
+		return infer_mysql(op->head, n, total, towards, start);
 	return BEGINS_NOTHING;
+}
+
+/* What a segment of a known connection begins. `had` of the n bytes came alone, before it, and
+ * are judged with it (BEGINS_MAYBE). *secret: how much of it may be taken, 0: all. */
+INLINE u8 message_next(struct op_t *op, struct socket_state_t *st, u32 n, u32 had, u8 towards,
+		       bool start, u8 *secret)
+{
+	u8 begins = infer_known(op, st->protocol, n, op->count + had, towards, start || had);
+
+	st->before_len = 0;
+	if (begins == BEGINS_MAYBE) {
+		__builtin_memcpy(st->before, op->head, INFER_BYTES);
+		st->before_len = n & (INFER_BYTES - 1);
+	}
+	/* Two requests in a row: from here on a reply need not be the latest one's. */
+	if (begins == BEGINS_REQUEST && !start && !had)
+		st->several = 1;
+	if (towards != TOWARDS_SERVER)
+		return begins;
+	if (st->protocol == PROTOCOL_POSTGRESQL && op->head[0] == 'p')
+		*secret = MESSAGE_HEADER;
+	else if (st->protocol == PROTOCOL_MYSQL && (start || had) && mysql_secret(op->head, n))
+		*secret = MYSQL_HEADER;
+	return begins;
+}
+
+/* STARTTLS: no message of these protocols begins like a handshake's record. MySQL's client goes
+ * on with it in the direction in which it asked. */
+INLINE bool message_starts_tls(struct op_t *op, struct socket_state_t *st, u32 n, bool start)
+{
+	if (n < TLS_RECORD_HEADER || op->head[0] != TLS_HANDSHAKE_RECORD || !tls_header(op->head))
+		return false;
+	return start || (st->protocol == PROTOCOL_MYSQL &&
+			 st->bytes[INGRESS] + st->bytes[EGRESS] < MYSQL_BEFORE_TLS);
 }
 
 /* The last bytes of a segment of one buffer, the last one highest. */
@@ -178,7 +219,7 @@ INLINE int run_messages(void *ctx)
 	struct member_fields_offset *o = offsets();
 	struct trace_conf_t *conf = config();
 	u8 begins = BEGINS_NOTHING;
-	bool secret = false;
+	u8 secret = 0;
 
 	if (!op || !o || !conf)
 		return 0;
@@ -210,9 +251,10 @@ INLINE int run_messages(void *ctx)
 		}
 	} else {
 		start = st->direction != r->direction;
+		u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
 		if (op->at_entry)
-			note_sent(op, st, 0);
-		s32 n = op->buf ? peek_head(op, st, 0) : 0;
+			note_sent(op, st, had);
+		s32 n = op->buf ? peek_head(op, st, had) : 0;
 		if (n < 0 && defer(op))
 			return 0;
 		if (n < 0)
@@ -224,18 +266,11 @@ INLINE int run_messages(void *ctx)
 		}
 		bool serves = st->role == ROLE_SERVER;
 		u8 towards = serves == (r->direction == INGRESS) ? TOWARDS_SERVER : TOWARDS_CLIENT;
-		begins = infer_known(op, st->protocol, n, op->count, towards, start);
-		/* Two requests in a row: from here on a reply need not be the latest one's. */
-		if (begins == BEGINS_REQUEST && !start)
-			st->several = 1;
+		begins = message_next(op, st, n, had, towards, start, &secret);
 		if (st->protocol == PROTOCOL_REDIS && towards == TOWARDS_CLIENT &&
 		    op->head[0] == '$' && is_digit(op->head[5]))
 			most = conf->capture; /* a long string says itself where it ends */
-		secret = st->protocol == PROTOCOL_POSTGRESQL && towards == TOWARDS_SERVER &&
-			 op->head[0] == 'p';
-		/* STARTTLS: no message of these protocols begins like a handshake's record. */
-		if (start && n >= TLS_RECORD_HEADER && op->head[0] == TLS_HANDSHAKE_RECORD &&
-		    tls_header(op->head)) {
+		if (message_starts_tls(op, st, n, start)) {
 			tell(ctx, RECORD_CLOSE, (u64)r->tgid << 32 | r->tid, st, 0, 0, 0);
 			carry_release(st);
 			st->protocol = 0;
@@ -256,7 +291,9 @@ INLINE int run_messages(void *ctx)
 	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
 	if (op->turns && r->direction == INGRESS)
 		turn_does(r->uid);
-	take_payload(op, st, secret ? MESSAGE_HEADER : most);
+	take_payload(op, st, secret ? secret : most);
+	if (secret)
+		st->captured = MESSAGE_MOST; /* nor what follows in the same run */
 	if (begins != BEGINS_REQUEST || (r->direction == EGRESS && !op->works))
 		op->go = 0;
 	if (op->pools && (begins != BEGINS_NOTHING || pool_answers(st, r)))

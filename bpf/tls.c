@@ -456,7 +456,8 @@ int kp_messages(struct pt_regs *regs)
 	struct __http2_stack *s = stack_mine();
 	struct trace_conf_t *conf = config();
 	u8 begins = BEGINS_NOTHING;
-	bool start = true, secret = false;
+	bool start = true;
+	u8 secret = 0;
 
 	if (!s)
 		return 0;
@@ -478,18 +479,15 @@ int kp_messages(struct pt_regs *regs)
 		}
 	} else {
 		start = st->direction != INGRESS;
-		s32 n = peek_head(op, st, 0);
+		u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
+		s32 n = peek_head(op, st, had);
 		if (start) {
 			st->direction = INGRESS;
 			st->captured = 0;
 			st->before_len = 0;
 		}
 		u8 towards = st->role == ROLE_SERVER ? TOWARDS_SERVER : TOWARDS_CLIENT;
-		begins = infer_known(op, st->protocol, n < 0 ? 0 : n, op->count, towards, start);
-		if (begins == BEGINS_REQUEST && !start)
-			st->several = 1;
-		secret = st->protocol == PROTOCOL_POSTGRESQL && towards == TOWARDS_SERVER &&
-			 op->head[0] == 'p';
+		begins = message_next(op, st, n < 0 ? 0 : n, had, towards, start, &secret);
 	}
 	if (begins == BEGINS_REQUEST) {
 		st->uid = s->uids++;
@@ -508,7 +506,9 @@ int kp_messages(struct pt_regs *regs)
 	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
 	if (!op->go)
 		turn_does(r->uid);
-	take_payload(op, st, secret ? MESSAGE_HEADER : most);
+	take_payload(op, st, secret ? secret : most);
+	if (secret)
+		st->captured = MESSAGE_MOST;
 	op->slices = 0;
 	r->length = op->count;
 	if (op->capture < op->count)

@@ -146,6 +146,11 @@ class Conversation:
         x.stream = message.stream
         self.pid = pid
         key = self.keys[message.direction]
+        if not key and self.ends.family == "unix":
+            # Of a server that speaks first, the peer is known from the first bytes it reads.
+            local, peer = ends_as_numbers(first)
+            self.keys = (peer, local)
+            key = self.keys[message.direction]
         if self.secure:
             x.notes["url.scheme"] = "https"
             place = tls_place(first, message.offset)

@@ -29,7 +29,7 @@ class PairedConnection(Conversation):
         open: exchanges without their whole reply, by that number, the oldest first.
     """
 
-    __slots__ = ("_begun", "_chatter", "_next_seq", "_unknown", "open")
+    __slots__ = ("_begun", "_chatter", "_left", "_next_seq", "_unknown", "open")
 
     def __init__(self, record: Record, unknown: list[Record] | None = None) -> None:
         super().__init__(record)
@@ -38,6 +38,8 @@ class PairedConnection(Conversation):
         """By direction: the latest record with which a request or reply began."""
         self._next_seq = [-1, -1]
         self._unknown = unknown or []
+        self._left = False
+        """The parser reads no more of it."""
         self._chatter: dict[int, Message] = {}
         """Calls that are told of only when they fail; bounded as ``open``."""
 
@@ -96,8 +98,22 @@ class PairedConnection(Conversation):
             owner.counts["segments_out_of_step"] += 1
         for message in messages:
             self.take(message, owner)
+        if parser.upgraded is not None and not self._left:
+            self._left = True
+            if parser.upgraded == base.COMPRESSED:
+                self._compressed(record, owner)
         if not self.watched and parser.open_ended:
             owner.watch(self)
+
+    def _compressed(self, record: Record, owner: Correlator) -> None:
+        name = "compressed_connections_left_out"
+        owner.counts[name] += 1
+        if owner.counts[name] <= _TOLD:
+            _log.warning(
+                "a connection of process %d turned to compression: its %s calls cannot be read",
+                record.tgid,
+                self.protocol,
+            )
 
     def _skip(self, parser: PairingParser, record: Record, missing: int, owner: Correlator) -> None:
         """The stream does not go on where it stood: no probe saw what is between."""

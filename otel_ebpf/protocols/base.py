@@ -25,6 +25,9 @@ TAIL = 8
 REQUEST = 1
 RESPONSE = 2
 
+COMPRESSED = "compressed"
+"""``Parser.upgraded`` of a connection whose messages are compressed from here on."""
+
 
 class Message:
     """One request or response on a connection.

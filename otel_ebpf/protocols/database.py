@@ -66,13 +66,15 @@ class DbResponse:
     Attributes:
         status: ``db.response.status_code``: the database's own code, or empty.
         error: ``error.type`` of an answer that says that the call failed, or empty.
+        said: more of the error, for people: free of what the call was about; or empty.
     """
 
-    __slots__ = ("error", "status")
+    __slots__ = ("error", "said", "status")
 
-    def __init__(self, status: str = "", error: str = "") -> None:
+    def __init__(self, status: str = "", error: str = "", said: str = "") -> None:
         self.status = status
         self.error = error
+        self.said = said
 
 
 DONE = DbResponse()

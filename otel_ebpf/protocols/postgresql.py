@@ -233,7 +233,7 @@ class PostgresqlParser:
             sql.summary,
             sql.collection,
             self._database,
-            "",
+            sql.procedure,
             0,
             sql.statements if sql.statements > 1 else 0,
         )

@@ -10,8 +10,9 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-POSTGRESQL, MYSQL = range(2)
-"""Dialects."""
+POSTGRESQL, MYSQL, MYSQL_PLAIN, MYSQL_UNSURE = range(4)
+"""Dialects. PLAIN: a backslash is a character like any other (``NO_BACKSLASH_ESCAPES``).
+UNSURE: it may be; behind a literal where that matters all is left out."""
 
 MAX_TEXT = 8192
 """Longest statement, in bytes, that is looked at; what is behind is left out."""
@@ -24,6 +25,27 @@ _NUMBER = (
     rf"|\.\d[\d_]*{_EXPONENT})\w*)"
 )
 _WORD = r"[^\W\d][\w$]*"
+
+
+def _mysql(single: str, double: str) -> re.Pattern[str]:
+    """The tokens; what may be within quotes of either kind."""
+    return re.compile(
+        r"(?P<space>\s+|--(?=\s|$)[^\n]*|\#[^\n]*)"
+        r"|(?P<comment>/\*)"
+        rf"|(?P<escaped>(?:[bBxXnN]|_\w+\s*)?(?:'(?:{single}|'')*'|\"(?:{double}|\"\")*\"))"
+        r"|(?P<string>(?!))"
+        r"|(?P<cut>[bBxXnN]?['\"])"
+        r"|(?P<dollar>\$(?:[^\W\d]\w*)?\$)"
+        r"|(?P<parameter>\?)"
+        rf"|(?P<name>`(?:[^`]|``)+`|@{{0,2}}{_WORD})"
+        r"|(?P<unclosed>`)"
+        rf"|{_NUMBER}"
+        r"|(?P<other>.)",
+        re.DOTALL,
+    )
+
+
+_ESCAPING = _mysql(r"[^'\\]|\\.", r"[^\"\\]|\\.")
 _TOKENS = {
     POSTGRESQL: re.compile(
         r"(?P<space>\s+|--[^\n]*)"
@@ -39,23 +61,20 @@ _TOKENS = {
         r"|(?P<other>::|.)",
         re.DOTALL,
     ),
-    MYSQL: re.compile(
-        r"(?P<space>\s+|--(?=\s|$)[^\n]*|\#[^\n]*)"
-        r"|(?P<comment>/\*)"
-        r"|(?P<escaped>(?:[bBxXnN]|_\w+\s*)?(?:'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"))"
-        r"|(?P<string>(?!))(?P<dollar>(?!))"
-        r"|(?P<cut>[bBxXnN]?['\"])"
-        r"|(?P<parameter>\?)"
-        rf"|(?P<name>`(?:[^`]|``)+`|@{{0,2}}{_WORD})"
-        r"|(?P<unclosed>`)"
-        rf"|{_NUMBER}"
-        r"|(?P<other>.)",
-        re.DOTALL,
-    ),
+    MYSQL: _ESCAPING,
+    MYSQL_UNSURE: _ESCAPING,
+    MYSQL_PLAIN: _mysql("[^']", '[^"]'),
 }
+_PLAIN = re.compile(r"`[\w$]+`")
 _LISTS = re.compile(r"\(\s*(?:\?|\$\d+)(?:\s*,\s*(?:\?|\$\d+))+\s*\)")
 _ROWS = re.compile(r"(\((?:\?|\(\?\))\))(?:\s*,\s*\1)+")
 _NESTED = re.compile(r"/\*|\*/")
+_EXECUTED = re.compile(r"(M?)!(\d{5,6})?")
+"""Behind the beginning of a comment of MySQL's that is none to some servers."""
+_EVERYWHERE = 50700
+"""Below this version what is in such a comment is executed by every server, MariaDB too."""
+_QUOTES = re.compile(r"['\"\\#$]|--|/\*")
+_ESCAPED_QUOTE = re.compile(r"\\['\"]")
 
 _STATEMENTS = frozenset(
     {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "VALUES", "TABLE", "CALL"}
@@ -66,6 +85,8 @@ _OBJECTS = frozenset(
     | {"TRIGGER", "TYPE", "EXTENSION", "ROLE", "USER", "MATERIALIZED", "DOMAIN", "POLICY"}
     | {"PUBLICATION", "SUBSCRIPTION", "SERVER", "AGGREGATE", "RULE", "COLUMN", "SYSTEM"}
 )
+_WITH_BODY = ("PROCEDURE", "FUNCTION", "TRIGGER", "EVENT")
+"""What is created of these has statements within, which are not executed."""
 _FILLERS = frozenset(
     {"OR", "REPLACE", "TEMP", "TEMPORARY", "UNIQUE", "UNLOGGED", "GLOBAL", "LOCAL", "IF", "NOT"}
     | {"EXISTS", "ONLY", "CONCURRENTLY", "FORCE", "IGNORE", "LOW_PRIORITY", "RECURSIVE", "ON"}
@@ -98,6 +119,7 @@ class Sql(NamedTuple):
         summary: operations with what they work on.
         collection: the one table that it works on, or empty.
         statements: how many there are.
+        procedure: the one that it calls, or empty.
     """
 
     text: str
@@ -105,6 +127,7 @@ class Sql(NamedTuple):
     summary: str
     collection: str
     statements: int
+    procedure: str = ""
 
 
 @lru_cache(maxsize=2048)
@@ -116,7 +139,11 @@ def sanitize(query: bytes, dialect: int = POSTGRESQL) -> Sql:
     source = query[:MAX_TEXT].decode("utf-8", "replace")
     at, size = 0, len(source)
     space = False
+    inner = -1  # where a comment ends within which we are
     while at < size:
+        if at == inner:
+            at, inner = at + 2, -1
+            continue
         match = pattern.match(source, at)
         assert match is not None  # every character is at least "other"
         kind = match.lastgroup
@@ -126,7 +153,16 @@ def sanitize(query: bytes, dialect: int = POSTGRESQL) -> Sql:
             space = bool(words)
             continue
         if kind == "comment":
-            at = _past_comment(source, at, dialect)
+            executed = _EXECUTED.match(source, at) if dialect != POSTGRESQL else None
+            if executed is None:
+                at = _past_comment(source, at, dialect)
+            else:
+                at, inner = executed.end(), source.find("*/", at)
+                within = source[at : inner if inner >= 0 else size]
+                if _QUOTES.search(within) or within.count("`") & 1:
+                    break  # whether these are quotes depends on the server
+                if executed[1] or int(executed[2] or 0) >= _EVERYWHERE:
+                    at, inner = (inner + 2, -1) if inner >= 0 else (size, -1)
             space = bool(words)
             continue
         if kind == "dollar":
@@ -134,7 +170,10 @@ def sanitize(query: bytes, dialect: int = POSTGRESQL) -> Sql:
             at = size if end < 0 else end + len(token)
             token = "?"
         elif kind in ("literal", "escaped", "cut"):
-            at = size if kind == "cut" else at
+            if kind == "cut" or (
+                dialect == MYSQL_UNSURE and kind == "escaped" and _ESCAPED_QUOTE.search(token)
+            ):
+                at = size
             token = "?"
         elif kind == "string":
             # With standard_conforming_strings off it would go on behind such a quote.
@@ -183,9 +222,12 @@ class _Statements:
         self._functions: list[str] = []
         self._common: set[str] = set()
         self._with = False
+        self._body = False
 
     def take(self, token: str, is_name: bool) -> None:
         """The next token that is neither space nor comment."""
+        if self._body:
+            return
         if token == ";":
             self._end_target("")
             self._open = self._awaits = self._with = self._object = False
@@ -198,6 +240,8 @@ class _Statements:
             return
         quoted = token[0] in '"`'
         upper = "" if quoted else token.upper()
+        if token[0] == "`" and _PLAIN.fullmatch(token):
+            token = token[1:-1]
         if self._target and self._qualified:
             self._target += "." + token
             self._qualified = False
@@ -238,7 +282,10 @@ class _Statements:
             self._end_target("")
 
     def _insert(self) -> bool:
-        return bool(self._all) and self._all[-1][0] in ("INSERT", "REPLACE", "COPY", "CREATE TABLE")
+        if not self._all:
+            return False
+        operation = self._all[-1][0]
+        return operation in ("INSERT", "REPLACE", "COPY", "CALL") or operation.startswith("CREATE ")
 
     def _begin(self, upper: str) -> None:
         self._open = True
@@ -326,6 +373,7 @@ class _Statements:
         last = self._all[-1]
         if len(last) < _MAX_TARGETS:
             last.append(target)
+        self._body = last[0].endswith(_WITH_BODY) and last[0].startswith("CREATE ")
 
     def describe(self, text: str) -> Sql:
         """All that was found."""
@@ -344,4 +392,7 @@ class _Statements:
             operation = f"BATCH {operation}".strip() if len(set(operations)) == 1 else "BATCH"
         of_tables = all(" " not in o or o.endswith(("TABLE", "VIEW")) for o in operations)
         collection = tables.pop() if len(tables) == 1 and of_tables else ""
-        return Sql(text, operation, summary, collection, len(operations))
+        procedure = ""
+        if operation == "CALL":
+            collection, procedure = "", collection
+        return Sql(text, operation, summary, collection, len(operations), procedure)

@@ -31,6 +31,7 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "redis": DbSpans,
     "postgresql": DbSpans,
     "memcached": DbSpans,
+    "mysql": DbSpans,
 }
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 

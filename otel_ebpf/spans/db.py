@@ -58,6 +58,8 @@ class DbSpans:
         profile = self._profiles.get(key)
         if profile is None:
             profile = self._profile(exchange, request, code, error, near)
+            if response is not None and failure:
+                profile.message = profile.message or response.said
             # Clearing all at once is the cheapest bound; a working set refills in one round.
             if len(self._profiles) >= _MAX_PROFILES:
                 self._profiles.clear()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.events.layout import MAYBE, NOTHING, REQUEST, RESPONSE
+from tests.unit.protocols import mysql_wire as wire
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"
 COMPILER = shutil.which("gcc") or shutil.which("cc")
@@ -24,6 +25,15 @@ _SOURCE = """
 #include "infer_redis.h"
 #include "infer_postgresql.h"
 #include "infer_memcached.h"
+#include "infer_mysql.h"
+u8 mysql(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_mysql(p, n, total, towards, start);
+}
+u8 mysql_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return mysql_secret(p, n);
+}
 u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_memcached(p, n, total, tail, towards, start);
@@ -160,6 +170,69 @@ def test_memcached_on_an_unknown_connection(infer: Inference, data: bytes, begin
     assert infer("memcached", data) == begins
 
 
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (wire.greeting(), RESPONSE),
+        (wire.greeting("8.0.36"), RESPONSE),
+        (wire.greeting("5.7.44-log") + b"x", NOTHING),
+        (wire.greeting("PostgreSQL"), NOTHING),
+        (wire.login(), REQUEST),
+        (wire.login(first=2), REQUEST),  # behind TLS
+        (wire.login(first=3), NOTHING),
+        (wire.login()[:-1], NOTHING),
+        (wire.query("SELECT 1"), REQUEST),
+        (wire.query("SELECT 1") + b"x", NOTHING),
+        (wire.command(3, b"\0\1SELECT 1"), REQUEST),
+        (wire.command(3, b"\0\2SELECT 1"), NOTHING),
+        (wire.command(3, b"\xff\xfe\1\2\3\4\5\6\7"), NOTHING),
+        (wire.prepare("SELECT 1"), REQUEST),
+        (wire.execute(7), REQUEST),
+        (wire.execute(7)[:4], MAYBE),
+        (wire.command(0x0E), NOTHING),
+        (wire.ok(), NOTHING),
+        (b"GET / HTTP/1.1\r\n", NOTHING),
+        (b"220 mail.example ESMTP\r\n", NOTHING),
+    ],
+)
+def test_mysql_on_an_unknown_connection(infer: Inference, data: bytes, begins: int) -> None:
+    assert infer("mysql", data) == begins
+
+
+@pytest.mark.parametrize(
+    ("data", "start", "begins"),
+    [
+        (wire.query("SELECT 1"), True, REQUEST),
+        (wire.query("SELECT " + "1" * 100)[:50], True, REQUEST),
+        (wire.query("SELECT " + "1" * 100)[:50], False, NOTHING),
+        (wire.query("SELECT 1")[:4], True, MAYBE),  # judged with what follows
+        (wire.close(7), True, NOTHING),  # has no answer
+        (wire.close(7) + wire.query("SELECT 1"), True, REQUEST),
+        (wire.query("SELECT 1"), False, REQUEST),
+        (wire.packet(3, b"s3cr3t"), True, NOTHING),
+        (wire.packet(2, b"1,2,3\n"), True, NOTHING),
+        (wire.packet(9, b""), True, NOTHING),
+        (wire.packet(0, b"=3=4="), True, NOTHING),
+    ],
+)
+def test_what_begins_on_a_connection_of_mysql(
+    infer: Inference, data: bytes, start: bool, begins: int
+) -> None:
+    assert infer("mysql", data, SERVER, start) == begins
+    assert infer("mysql", data, CLIENT, True) == RESPONSE
+    assert infer("mysql", data, CLIENT, False) == NOTHING
+
+
+def test_passwords_and_files_are_not_taken(infer: Inference) -> None:
+    """caching_sha2_password's and others' answers, those to COM_CHANGE_USER, LOAD DATA LOCAL."""
+    for number in (1, 2, 3, 5, 7, 200):
+        assert infer("mysql_hides", wire.packet(number, b"s3cr3t\0"))
+        assert infer("mysql_hides", wire.packet(number, bytes(32)))
+        assert infer("mysql_hides", wire.packet(number, b"s3cr3t,1,2,3\n" * 100))
+    for data in (wire.login(), wire.login(first=2), wire.query("SELECT 1"), wire.execute(1)):
+        assert not infer("mysql_hides", data)
+
+
 def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
     generator = random.Random(1)
     packed = zlib.compress(bytes(generator.choices(range(64), k=1_000_000)))
@@ -173,4 +246,5 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
         hits += infer("redis", data) == REQUEST
         hits += infer("postgresql", data) == REQUEST
         hits += infer("memcached", data) == REQUEST
+        hits += infer("mysql", data) in (REQUEST, RESPONSE)
     assert hits == 0

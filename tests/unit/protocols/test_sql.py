@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ebpf.protocols.sql import MAX_TEXT, MYSQL, POSTGRESQL, sanitize
+from otel_ebpf.protocols.sql import (
+    MAX_TEXT,
+    MYSQL,
+    MYSQL_PLAIN,
+    MYSQL_UNSURE,
+    POSTGRESQL,
+    sanitize,
+)
 
 SECRET = "s3cr3t"
 
@@ -80,7 +87,11 @@ def test_secrets_never_leave(query: str) -> None:
         f"SELECT 'a''{SECRET}'",
         f"SELECT 1 # {SECRET}",
         f"SELECT 1 -- {SECRET}",
-        f"/*! {SECRET} */ SELECT 1",
+        f"/*!99999 {SECRET} */ SELECT 1",
+        f"/*!99999 it's */ SELECT '{SECRET}'",
+        f"/*!40101 SELECT 'it' */ '{SECRET}'",
+        f"/*M!100100 {SECRET} */ SELECT 1",
+        f"CREATE FUNCTION f() AS $$ '{SECRET}' $$",
         f"SELECT _utf8'{SECRET}'",
         f"SELECT 'a\\\\', '{SECRET}'",
         f'SELECT "{SECRET}',
@@ -169,3 +180,39 @@ _WORDS = "SELECT|FROM|t|,|(|)|1|''|'a'|$$x$$|--c\n|/*c*/|;|WITH|AS|INSERT INTO|U
 )
 def test_any_order_of_words_leaks_nothing(words: list[str]) -> None:
     assert SECRET not in repr(sanitize(" ".join(words).encode()))
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("/*!40101 SET NAMES utf8 */", "SET NAMES utf8"),
+        ("/*! SELECT a FROM `t` */ WHERE b = 1", "SELECT a FROM `t` WHERE b = ?"),
+        ("/*!50700 SELECT a */ SELECT b", "SELECT b"),
+        ("SELECT /*+ MAX_EXECUTION_TIME(1) */ a", "SELECT a"),
+        ("SELECT 1 /*! FROM t", "SELECT ? FROM t"),
+    ],
+)
+def test_what_mysql_executes_of_comments(query: str, text: str) -> None:
+    assert sanitize(query.encode(), MYSQL).text == text
+
+
+def test_a_backslash_that_is_none_and_one_that_may_be() -> None:
+    tricky = f"SELECT 'a\\', '{SECRET}' FROM t"
+    assert sanitize(tricky.encode(), MYSQL_PLAIN).text == "SELECT ?, ? FROM t"
+    assert sanitize(tricky.encode(), MYSQL_UNSURE).text == "SELECT ?"
+    assert sanitize(b"SELECT 'a\\n', b", MYSQL_UNSURE).text == "SELECT ?, b"
+
+
+@pytest.mark.parametrize(
+    ("query", "summary", "procedure"),
+    [
+        ("CREATE PROCEDURE twice() BEGIN SELECT 1; SELECT 2; END", "CREATE PROCEDURE twice", ""),
+        ("CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW SET x = 1", "CREATE TRIGGER a", ""),
+        ("CALL `twice`(1, 'x')", "CALL twice", "twice"),
+        ("CALL shop.twice", "CALL shop.twice", "shop.twice"),
+        ("SELECT `a`.`b` FROM `users` JOIN `the shop` ON 1", "SELECT users `the shop`", ""),
+    ],
+)
+def test_procedures_and_quoted_names(query: str, summary: str, procedure: str) -> None:
+    sql = sanitize(query.encode(), MYSQL)
+    assert (sql.summary, sql.procedure, sql.statements) == (summary, procedure, 1)
