@@ -18,10 +18,11 @@ from collections.abc import Callable
 
 from otel_ebpf.correlation.frames import RULE as FRAME
 from otel_ebpf.correlation.frames import Frames
+from otel_ebpf.correlation.late import Late
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import Endpoints
 from otel_ebpf.correlation.threads import Threads
-from otel_ebpf.correlation.turns import Pools, Turns
+from otel_ebpf.correlation.turns import TURN, Pools, Turns
 from otel_ebpf.correlation.workers import Workers
 
 MAX_HELD = 65_536
@@ -33,7 +34,6 @@ SHARED_AT_LEAST = 16
 SHARED_AT_MOST = 0.05
 """Share of exchanges that may. Addresses that are used again share by chance, as if."""
 
-TURN = "turn"
 SOLE = "sole_in_flight"
 CONTEXT = "python.context"
 AWAITED = "python.awaited"
@@ -54,6 +54,7 @@ class _Process:
         "frames",
         "held",
         "last",
+        "late",
         "open",
         "own_account",
         "pools",
@@ -66,6 +67,7 @@ class _Process:
     def __init__(self) -> None:
         self.turns: Turns | None = None
         self.frames: Frames | None = None
+        self.late: Late | None = None
         self.workers: Workers | None = None
         self.pools = Pools()
         self.crowded = 0
@@ -90,7 +92,8 @@ class Anchors:
     """Holds and binds.
 
     Args:
-        bind: (request, exchange, rule) makes the exchange the parent.
+        bind: (request, exchange, rule) makes the exchange the parent; bind_late: the same by
+            the number of an exchange that may have left.
         abstain: (request, reason) leaves it without.
         counts: told what is dropped for want of room.
         threads: whether threads' segments say anything.
@@ -102,8 +105,10 @@ class Anchors:
         abstain: Callable[[Live, str], None],
         counts: Counter[str],
         threads: Threads,
+        bind_late: Callable[[Live, int, str], None],
     ) -> None:
         self._bind = bind
+        self._bind_late = bind_late
         self._abstain = abstain
         self._counts = counts
         self.processes: dict[int, _Process] = {}
@@ -214,12 +219,18 @@ class Anchors:
         turns = process.turns = process.turns or self._turns(process, proxy)
         alone = len(process.open) == 1
         turns.answered(server, cause, timer_due, alone)
-        if frame and process.frames is not None:
-            for x in process.frames.answered(
-                server, frame, 0 if timer_due else cause, turns, alone, ts
-            ):
+        frames = process.frames
+        if frame and frames is not None:
+            followed = 0 if timer_due else cause
+            for x in frames.answered(server, frame, followed, turns, alone, ts):
                 self._bind(x, server, FRAME)
         self._claim_turns(process, turns, server, ts)
+
+    def tick(self, now: int) -> None:
+        """Looks again at requests whose rule was not believed."""
+        for process in self.processes.values():
+            if process.late is not None and process.turns is not None:
+                process.late.tick(process.turns, process.frames, now)
 
     def unanswered(self, pid: int) -> None:
         """A request of a thread or task with a context was nobody's."""
@@ -247,14 +258,12 @@ class Anchors:
         """The process has ended."""
         process = self.processes.pop(pid, None)
         if process is not None:
-            process.open.clear()
-            self._abandon(process)
+            self._end(process)
 
     def flush(self) -> None:
         """The end: no more responses will come."""
         for process in self.processes.values():
-            process.open.clear()
-            self._abandon(process)
+            self._end(process)
 
     def stats(self) -> dict[str, int]:
         """Counters for the ledger."""
@@ -326,9 +335,13 @@ class Anchors:
         return turns
 
     def _claim_turns(self, process: _Process, turns: Turns, server: Live, until: int) -> None:
+        frames, alone = process.frames, len(process.open) == 1
         for x in turns.claimed(server):
             if not x.settled and server.start <= x.start <= until:
                 self._bind(x, server, TURN)
+                if frames is not None:
+                    for other in frames.shared(x, server, turns, alone, until):
+                        self._bind(other, server, FRAME)
 
     def _claim_sole(self, process: _Process, server: Live) -> None:
         """No other exchange was open during all of this one."""
@@ -393,6 +406,12 @@ class Anchors:
         few = process.shared < SHARED_AT_LEAST
         process.alone = few or process.shared <= process.answered * SHARED_AT_MOST
 
+    def _end(self, process: _Process) -> None:
+        process.open.clear()
+        self._abandon(process)
+        if process.late is not None:
+            process.late.end()
+
     def _abandon(self, process: _Process) -> None:
         """Lets go of requests that no exchange can claim any more."""
         first = next(iter(process.open.values())).start if process.open else 1 << 63
@@ -433,5 +452,9 @@ class Anchors:
             self._abstain(x, reason if told else "no_wake_told")
             return
         turns = process.turns if process is not None else None
+        if process is not None and turns is not None:
+            late = process.late = process.late or Late(self._bind_late, self._abstain)
+            if late.take(x, turns, process.frames):
+                return
         contradicted = turns is not None and turns.contradicted(x.uid)
         self._abstain(x, "turns_disagree" if contradicted else "turn_not_certain")

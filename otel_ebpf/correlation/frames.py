@@ -22,6 +22,8 @@ ENOUGH = 50
 """Responses that must have tested a rule before it is believed."""
 MAX_FRAMES = 16_384
 """Frames of one process that are remembered."""
+MAX_IN_FRAME = 256
+"""Requests of one frame that are remembered; above it the oldest is not."""
 
 
 class _Asked(NamedTuple):
@@ -39,10 +41,14 @@ class Frames:
 
     def __init__(self) -> None:
         self._asked: OrderedDict[int, list[_Asked]] = OrderedDict()
+        self._frame: OrderedDict[int, int] = OrderedDict()
+        """Request -> its frame."""
         self._last: OrderedDict[int, tuple[int, int]] = OrderedDict()
         """Frame -> (ns of its latest response, id of the connection)."""
         self._told: OrderedDict[int, tuple[int, bool]] = OrderedDict()
         """Request -> (exchange that its frame told, guarded), until its turn tells too."""
+        self._named: OrderedDict[int, tuple[int, bool]] = OrderedDict()
+        """The same of requests whose frame told it before it was believed."""
         self.own = Tested(ENOUGH)
         self.guarded = Tested(ENOUGH)
         self.against = Tested(ENOUGH)
@@ -50,13 +56,31 @@ class Frames:
     def wrote(self, x: Live, frame: int, guarded: bool) -> None:
         """Request ``x`` was written in ``frame``; ``guarded``: on a connection that nobody else
         can have waited for."""
-        self._asked.setdefault(frame, []).append(_Asked(x, guarded))
+        asked = self._asked.setdefault(frame, [])
+        asked.append(_Asked(x, guarded))
+        if len(asked) > MAX_IN_FRAME:
+            del asked[0]
         if len(self._asked) > MAX_FRAMES:
             self._asked.popitem(last=False)
+        self._frame[x.uid] = frame
+        if len(self._frame) > MAX_FRAMES:
+            self._frame.popitem(last=False)
 
     def believed(self, guarded: bool) -> bool:
         """Whether the rule gives parents now."""
-        return self.own.trusted and self._rule(guarded).trusted
+        return self.verdict(guarded) is True
+
+    def named(self, uid: int) -> tuple[int, bool] | None:
+        """The exchange that was answered in the frame of request ``uid``, and whether the
+        rule's guard was silent; None: there was none."""
+        return self._named.get(uid)
+
+    def verdict(self, guarded: bool) -> bool | None:
+        """Whether the rule is believed; None: not known yet."""
+        own, rule = self.own.verdict, self._rule(guarded).verdict
+        if guarded and rule is None:  # what holds where connections are waited for holds here
+            rule = self.against.verdict or None
+        return False if own is False or rule is False else own and rule
 
     def answered(
         self, server: Live, frame: int, cause: int, turns: Turns, alone: bool, until: int
@@ -75,8 +99,23 @@ class Frames:
         self._last[frame] = (until, connection)
         if len(self._last) > MAX_FRAMES:
             self._last.popitem(last=False)
+        return self._claimed(self._asked.pop(frame, []), server, turns, alone, until)
+
+    def shared(self, x: Live, server: Live, turns: Turns, alone: bool, until: int) -> list[Live]:
+        """Turns tell that request ``x`` is for ``server``: what was written in the same frame is
+        too, also if that has moved since. Returns those requests."""
+        asked = self._asked.get(self._frame.get(x.uid, 0))
+        if asked is None:
+            return []
+        found = self._claimed(asked, server, turns, alone, until)
+        asked[:] = [other for other in asked if not other.x.settled and other.x not in found]
+        return found
+
+    def _claimed(
+        self, asked: list[_Asked], server: Live, turns: Turns, alone: bool, until: int
+    ) -> list[Live]:
         found = []
-        for x, guarded in self._asked.pop(frame, ()):
+        for x, guarded in asked:
             if x.settled or not server.start <= x.start <= until:
                 continue
             owner = turns.owner(x.uid)
@@ -88,6 +127,10 @@ class Frames:
                     self._tell(x.uid, server.uid, guarded)
                 if self.believed(guarded):
                     found.append(x)
+                else:
+                    self._named[x.uid] = server.uid, guarded
+                    if len(self._named) > MAX_FRAMES:
+                        self._named.popitem(last=False)
         return found
 
     def _rule(self, guarded: bool) -> Tested:

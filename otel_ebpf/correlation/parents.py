@@ -91,7 +91,7 @@ class Parents:
         self.links = Links()
         self.evidence = Evidence(self._by_witnesses, self._no_witness, counts)
         self.threads = Threads(self._bind_to, self._abstain)
-        self.anchors = Anchors(self._bind_to, self._abstain, counts, self.threads)
+        self.anchors = Anchors(self._bind_to, self._abstain, counts, self.threads, self.bind)
         self._trial: deque[_Trial] = deque()
         self._callers: set[int] = set()
         self._lines: LRUCache[tuple[int, int], tuple[int, ...]] = LRUCache(MAX_LINES)
@@ -137,6 +137,7 @@ class Parents:
         self.evidence.tick(now)
         self.sites.tick(now)
         self.threads.tick(now)
+        self.anchors.tick(now)
         trial = self._trial
         if trial and (self.sites.changed or trial[0].until <= now):
             self.sites.changed = False

@@ -20,6 +20,7 @@ from collections import OrderedDict
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import Endpoints
 
+TURN = "turn"
 MAX_MESSAGES = 16_384
 """Messages of one process that are remembered."""
 ENOUGH = 100
@@ -77,6 +78,13 @@ class Tested:
         """It is far from being right."""
         return self.tested >= FEW and self.right < self.tested * 0.9
 
+    @property
+    def verdict(self) -> bool | None:
+        """Whether it is believed; None: too few tests, and none that it failed."""
+        if self.tested < self._enough:
+            return None if self.right == self.tested else False
+        return self.trusted
+
     def test(self, right: bool) -> None:
         """One response more."""
         self.tested += 1
@@ -129,6 +137,25 @@ class Turns:
         if not guarded.trusted:
             return False
         return not self.against.fails or guarded.tested >= ENOUGH_ALONE
+
+    def named(self, uid: int) -> tuple[int, bool] | None:
+        """The exchange that the rule names for request ``uid``, and whether its guards were
+        silent; None: it names none, or what hangs together with it is another's."""
+        told, guarded = self._told.get(uid, (0, True))
+        owner = self.owner(uid)
+        if not told or (owner is not None and owner.uid != told):
+            return None
+        return told, guarded
+
+    def verdict(self, guarded: bool) -> bool | None:
+        """Whether the rule is believed; None: not known yet."""
+        verdict = self.guarded.verdict
+        if verdict and not self.believed(True):
+            verdict = None
+        if verdict is False or guarded:
+            return verdict
+        against = self.against.verdict
+        return against if not against else verdict
 
     def answered(self, exchange: Live, cause: int, timer_due: bool, alone: bool) -> None:
         """The response to an exchange begins, after ``cause`` was read. Where that one is

@@ -151,8 +151,8 @@ def node_loop(
     floor: float | None = None,
 ) -> Loop:
     """A Node service; ``options`` are those of node_target.js. What is believed of it must be
-    earned first, and where it sleeps before its calls and shows no async context, most is
-    left out."""
+    earned first, and where it sleeps before its calls and shows no async context, a third
+    is left out."""
     kinds = [
         Kind(label, mode, transport, floor=floor)
         for mode in ("sequential", "parallel")
@@ -281,22 +281,26 @@ def all_loops(pause: int = 0) -> list[Loop]:
         haproxy_loop(keepalive=True, threads=2),
     ]
     newest = os.environ.get("OTEL_EBPF_NODE") or node_version(24)
-    for name in (shutil.which("node"), newest):
+    for name in (shutil.which("node"), node_version(22), newest):
         if name:
             said = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
             label = f"node {said.strip().lstrip('v').partition('.')[0]}"
-            found.append(node_loop(name, "pooled", pause=pause, label=label))
-            found.append(node_loop(name, "fetch", pause=pause, label=f"{label} fetch"))
-            found.append(node_loop(name, "limited", pause=pause, label=f"{label} maxSockets"))
-            found.append(node_loop(name, "pooled", label=f"{label} without sleeps"))
+            found += [
+                node_loop(name, "pooled", pause=pause, label=label, floor=55.0),
+                node_loop(name, "fetch", pause=pause, label=f"{label} fetch", floor=55.0),
+                node_loop(name, "limited", pause=pause, label=f"{label} maxSockets", floor=55.0),
+                node_loop(name, "pooled", label=f"{label} without sleeps", floor=97.0),
+            ]
     if newest:
-        for more, transport, options in (
-            ("", "pooled", ()),
-            (" fetch", "fetch", ()),
-            (" maxSockets", "limited", ()),
-            (" Express cluster", "pooled", ("--express", "--cluster")),
+        for more, transport, floor, options in (
+            ("", "pooled", 90.0, ()),
+            (" fetch", "fetch", 90.0, ()),
+            (" maxSockets", "limited", 80.0, ()),
+            (" Express cluster", "pooled", 90.0, ("--express", "--cluster")),
         ):
             label = f"node 24 AsyncLocalStorage{more}"
             chosen = ("--als", *options)
-            found.append(node_loop(newest, transport, pause=pause, label=label, options=chosen))
+            found.append(
+                node_loop(newest, transport, pause=pause, label=label, options=chosen, floor=floor)
+            )
     return found

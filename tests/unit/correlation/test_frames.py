@@ -79,12 +79,25 @@ class Node(World):
 
 def test_frames_are_believed_when_they_were_right_often_enough() -> None:
     world = Node()
-    early, _ = world.late()
-    assert_root(world.span(early))
+    early = world.late()
     for _ in range(frames.ENOUGH):
         world.both()
-    call, cause = world.late()
-    assert_child(world.span(call), world.server_span(cause), frames.RULE)
+    for call, cause in (early, world.late()):  # the first one waited for the verdict
+        assert_child(world.span(call), world.server_span(cause), frames.RULE)
+
+
+def test_a_frame_that_moves_names_what_was_written_in_it_by_what_turns_tell() -> None:
+    world = Node()
+    for _ in range(frames.ENOUGH):
+        world.both()
+    world.asked(world.first, "/a")
+    world.asked(world.second, "/b")
+    world.ask("/early", 0x8000)
+    last = world.ask("/last", 0x8000)
+    world.answer(world.second, 0x8008)
+    world.answer(world.first, 0x9000, last.client.uid)  # the frame has moved meanwhile
+    world.wait(SECOND)
+    assert_child(world.span("/early"), world.server_span("/a"), frames.RULE)
 
 
 @pytest.mark.parametrize("after", [5, frames.ENOUGH])

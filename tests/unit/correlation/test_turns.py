@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import count
 
-from otel_ebpf.correlation import anchors
+from otel_ebpf.correlation import anchors, turns
+from otel_ebpf.correlation.late import PATIENCE
 from otel_ebpf.correlation.turns import ENOUGH, FEW
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import SECOND, Wire, World, assert_child, assert_root, get, reply
@@ -63,7 +64,7 @@ def test_a_proxys_call_follows_from_the_request_that_it_read_last() -> None:
     loop.answer(second, b)
     loop.world.wait(SECOND)
     for path, of in (("/of-a", "/a"), ("/retry-of-a", "/a"), ("/of-b", "/b")):
-        assert_child(loop.world.span(path), loop.world.server_span(of), anchors.TURN)
+        assert_child(loop.world.span(path), loop.world.server_span(of), turns.TURN)
 
 
 def test_a_program_is_believed_forwards_once_its_responses_have_shown_it() -> None:
@@ -76,9 +77,25 @@ def test_a_program_is_believed_forwards_once_its_responses_have_shown_it() -> No
         loop.answer(first, 0)
         loop.earn()
     loop.world.wait(SECOND)
-    assert_root(loop.world.span("/before/of-a"))
-    assert_child(loop.world.span("/after/of-a"), loop.world.server_span("/after/a"), anchors.TURN)
+    for path in ("/before", "/after"):  # what it named before that waits for the verdict
+        call, cause = loop.world.span(f"{path}/of-a"), loop.world.server_span(f"{path}/a")
+        assert_child(call, cause, turns.TURN)
+    assert "no_parent.turn_not_certain" not in loop.world.counts
+
+
+def test_a_request_waits_a_while_for_its_rule_to_be_believed_and_no_longer() -> None:
+    loop = Loop()
+    first, a = loop.asked("/a")
+    second, b = loop.asked("/b")
+    loop.call(loop.world.wire(2, 3), "/call", a, OPENED)
+    loop.answer(second, b)
+    loop.answer(first, 0)
+    loop.world.wait(PATIENCE // 2)
+    assert "no_parent.turn_not_certain" not in loop.world.counts
+    loop.world.wait(PATIENCE)
     assert loop.world.counts["no_parent.turn_not_certain"] == 1
+    loop.earn()
+    assert_root(loop.world.span("/call"))
 
 
 def test_backwards_from_a_response_needs_no_trust() -> None:
@@ -90,7 +107,7 @@ def test_backwards_from_a_response_needs_no_trust() -> None:
     loop.answer(second, b)
     loop.world.wait(SECOND)
     assert a != b
-    assert_child(loop.world.span("/slept-before"), loop.world.server_span("/a"), anchors.TURN)
+    assert_child(loop.world.span("/slept-before"), loop.world.server_span("/a"), turns.TURN)
 
 
 def test_a_timer_that_was_due_or_a_pool_without_an_idle_connection_makes_it_uncertain() -> None:
@@ -107,7 +124,7 @@ def test_a_timer_that_was_due_or_a_pool_without_an_idle_connection_makes_it_unce
     world.feed(busy.client.recv(reply()))
     loop.answer(first, 0)
     loop.answer(second, 0)
-    world.wait(SECOND)
+    world.wait(PATIENCE + SECOND)
     assert_root(world.span("/due"))
 
 
