@@ -109,24 +109,27 @@ int go_grpc_asked(struct pt_regs *regs)
 
 /* How deep the function is called that begins or returns here: the same at both, also where the
  * stack was moved in between. */
-INLINE u64 call_depth(struct pt_regs *regs)
+INLINE u64 call_depth(struct pt_regs *regs, u64 g)
 {
 	u64 hi = 0;
 
-	READ_USER(hi, (u64)regs->r14, 8);
+	READ_USER(hi, g, 8);
 	return hi > regs->sp ? hi - regs->sp : 0;
 }
 
-/* What the running goroutine's writes are for, and its key. */
-INLINE struct go_work_t *work_at_hand(struct pt_regs *regs, struct go_key *key)
+/* What the running goroutine's writes are for, its key, and how deep it is called. */
+INLINE struct go_work_t *work_at_hand(struct pt_regs *regs, struct go_key *key, u64 *depth)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 
+	*depth = 0;
 	if (!pi || !pi->go || pi->g_goid < 0)
 		return 0;
+	u64 g = go_g(regs, pi);
 	key->tgid = tgid;
-	READ_USER(key->goid, (u64)regs->r14, pi->g_goid);
+	READ_USER(key->goid, g, pi->g_goid);
+	*depth = call_depth(regs, g);
 	return go_work_map.lookup(key);
 }
 
@@ -138,9 +141,8 @@ INLINE void work_begins(struct pt_regs *regs, struct go_work_t *value)
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 	struct go_key key = {};
-	struct go_work_t *known = work_at_hand(regs, &key);
+	struct go_work_t *known = work_at_hand(regs, &key, &value->depth);
 
-	value->depth = call_depth(regs);
 	if (!pi || !key.goid || !value->depth)
 		return;
 	pi->works = 1;
@@ -150,8 +152,14 @@ INLINE void work_begins(struct pt_regs *regs, struct go_work_t *value)
 
 int go_work_begins(struct pt_regs *regs)
 {
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
 	struct go_work_t value = {.itab = regs->bx, .context = regs->cx};
 
+	if (pi && pi->stack_abi) {
+		value.itab = go_word(regs, 2);
+		value.context = go_word(regs, 3);
+	}
 	work_begins(regs, &value);
 	return 0;
 }
@@ -159,9 +167,10 @@ int go_work_begins(struct pt_regs *regs)
 int go_work_ends(struct pt_regs *regs)
 {
 	struct go_key key = {};
-	struct go_work_t *known = work_at_hand(regs, &key);
+	u64 depth;
+	struct go_work_t *known = work_at_hand(regs, &key, &depth);
 
-	if (known && known->depth >= call_depth(regs))
+	if (known && known->depth >= depth)
 		go_work_map.delete(&key);
 	return 0;
 }
@@ -170,12 +179,13 @@ int go_work_ends(struct pt_regs *regs)
 int go_tx_begun(struct pt_regs *regs)
 {
 	struct go_key key = {};
-	struct go_work_t *known = work_at_hand(regs, &key), value;
+	u64 depth;
+	struct go_work_t *known = work_at_hand(regs, &key, &depth), value;
 
 	if (!known)
 		return 0;
 	value = *known;
-	if (value.depth >= call_depth(regs))
+	if (value.depth >= depth)
 		go_work_map.delete(&key);
 	key.goid = regs->ax;
 	if (key.goid)

@@ -19,6 +19,31 @@ INLINE u64 current_g(struct member_fields_offset *o, struct proc_info_t *pi)
 	return g;
 }
 
+/* The running goroutine's g, in a uprobe. */
+INLINE u64 go_g(struct pt_regs *regs, struct proc_info_t *pi)
+{
+	struct member_fields_offset *o = offsets();
+	u64 id = bpf_get_current_pid_tgid(), *told;
+
+	if (!pi->stack_abi)
+		return regs->r14;
+	if (pi->identity == GO_BY_UPROBE) {
+		told = go_running_map.lookup(&id);
+		return told ? *told : 0;
+	}
+	return o && o->ready ? current_g(o, pi) : 0;
+}
+
+/* A function's n-th word of arguments and results, from 1. Since Go 1.17 those are in
+ * registers: ax, bx, cx here, of which results begin anew. */
+INLINE u64 go_word(struct pt_regs *regs, u64 n)
+{
+	u64 word = 0;
+
+	READ_USER(word, regs->sp, 8 * n);
+	return word;
+}
+
 INLINE void go_thread_ends(u64 thread)
 {
 	if (go_running_map.lookup(&thread)) {

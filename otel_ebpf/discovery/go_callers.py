@@ -212,7 +212,8 @@ def needed_probes(
 ) -> list[tuple[str, str, bool]]:
     """Probes that fire once a request, for what ``correlation.needs`` calls ``what``:
     (function, BPF program, whether it is each of the function's returns)."""
-    if go.version < REGISTERS_SINCE and what != "callers":
+    on_stack = go.version < REGISTERS_SINCE
+    if on_stack and what not in ("callers", "contexts"):
         return []
     probes: list[tuple[str, str, bool]] = []
     if what == "handlers":
@@ -229,10 +230,11 @@ def needed_probes(
         probes += [(_ROUND_TRIP, "go_persist_conn_round_trip", False)]
     elif what == "contexts":
         for name in DATABASE_CALLS:
-            begun = name.endswith(".BeginTx")
+            # Results on the stack are not looked for: a transaction's end is then nobody's.
+            begun = name.endswith(".BeginTx") and not on_stack
             probes.append((name, "go_work_begins", False))
             probes.append((name, "go_tx_begun" if begun else "go_work_ends", True))
-        for name in TRANSACTION_ENDS:
+        for name in () if on_stack else TRANSACTION_ENDS:
             probes += [(name, "go_tx_ends", False), (name, "go_work_ends", True)]
     return [probe for probe in probes if probe[0] in go.symbols]
 

@@ -19,13 +19,15 @@ _SQL = {
     "Tx": ("ExecContext", "QueryContext", "PrepareContext"),
     "Stmt": ("ExecContext", "QueryContext"),
 }
-_GO_REDIS = ("github.com/go-redis/redis/v8", "github.com/redis/go-redis/v9")
+_OLD_GO_REDIS, _GO_REDIS = "github.com/go-redis/redis/v8", "github.com/redis/go-redis/v9"
 _PGX = ("github.com/jackc/pgx/v4", "github.com/jackc/pgx/v5")
 DATABASE_CALLS = (
     *(f"database/sql.(*{of}).{name}" for of, names in _SQL.items() for name in names),
     # Commands, pipelines and transactions all have their connection of these.
-    *(f"{module}.(*baseClient).withConn" for module in _GO_REDIS),
-    f"{_GO_REDIS[1]}.(*baseClient).withPipelineConn",
+    f"{_GO_REDIS}.(*baseClient).withConn",
+    f"{_GO_REDIS}.(*baseClient).withPipelineConn",
+    # The version before starts a goroutine there, which writes by this.
+    f"{_OLD_GO_REDIS}/internal/pool.(*Conn).WithWriter",
     *(
         f"{module}.(*Conn).{name}"
         for module in _PGX

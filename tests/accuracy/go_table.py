@@ -69,5 +69,5 @@ def text(results: Mapping[str, Mapping[str, Cell | None]], command: str) -> str:
         f"`{command}` with Linux {platform.release()}: of {total:,} calls that Go services made "
         f"for their requests, {wrong} had a wrong parent. Each cell: how many had the right one "
         "(uprobe hits for a request that is served / asked, one at a time). "
-        f"A dash: that version has no such thing, or it was not tried.\n\n{table(results)}"
+        f"A dash: that version has no such thing.\n\n{table(results)}"
     )

@@ -19,6 +19,7 @@ from tests.e2e.raw import Connection
 from tests.e2e.services import Service
 from tests.e2e.test_go_tls import ask, connect
 from tests.gobuild import build_go
+from tests.postgresql_server import PASSWORD, PostgresqlServer
 from tests.redis_server import RedisServer
 
 VERSIONS: dict[str, tuple[str, str]] = {
@@ -38,15 +39,26 @@ WAYS = {
     "HTTP/2 with TLS, net/http": "h2s",
     "gRPC": "grpc",
     "gRPC with TLS": "grpcs",
-    "Redis (go-redis), by the handler": "seq",
-    "Redis (go-redis), by a pool of workers": "pool",
+    "Redis (go-redis), by the handler": "seq redis",
+    "Redis (go-redis), by a pool of workers": "pool redis",
+    "PostgreSQL (database/sql), by the handler": "seq pq",
+    "PostgreSQL (database/sql), by a pool of workers": "pool pq",
 }
 """Rows of the table, and what the services call them."""
-CLIENTS: dict[str, dict[str, str]] = {
-    # Go -> the versions of the databases' clients; with others they are not tried.
-    "go1.21.13": dict(zip(databases.MODULES, ("v9.5.1", "v5.5.5", "v1.10.9"), strict=True)),
-    "go1.26.8": databases.MODULES,
-    "go1.27.4": databases.MODULES,
+CLIENTS: dict[str, tuple[str, dict[str, str]]] = {
+    # Go -> the language and the versions of the databases' clients that its program has.
+    "go1.15.15": ("1.15", {databases.OLD_REDIS: "v8.11.4", databases.PQ: "v1.10.9"}),
+    "go1.19.13": ("1.19", {databases.OLD_REDIS: "v8.11.5", databases.PQ: "v1.10.9"}),
+    "go1.21.13": (
+        "1.21",
+        dict(zip(databases.MODULES, ("v9.5.1", "v5.5.5", "v1.10.9"), strict=True)),
+    ),
+    "go1.24.13": (
+        "1.21",
+        dict(zip(databases.MODULES, ("v9.7.3", "v5.7.5", "v1.10.9"), strict=True)),
+    ),
+    "go1.26.8": ("1.21", databases.MODULES),
+    "go1.27.4": ("1.21", databases.MODULES),
 }
 MODES = ("ctx", "par", "pool")
 CALLS = 3
@@ -158,28 +170,42 @@ def measure_https(program: Path, requests: int) -> Cell:
     return cell
 
 
-def measure_redis(program: Path, mode: str, requests: int) -> Cell:
-    """Calls of Redis, by the handler's goroutine or by workers that got its context."""
+@contextmanager
+def _server(db: str) -> Iterator[list[str]]:
+    """A server of the database; yields the flags that name it."""
+    if db == "redis":
+        with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder)) as redis:
+            yield ["-redis", f"127.0.0.1:{redis.port}"]
+        return
+    with PostgresqlServer() as server:
+        where = f"postgres:{PASSWORD}@127.0.0.1:{server.port}/postgres"
+        yield ["-postgres", f"postgres://{where}?sslmode=disable"]
+
+
+def measure_database(program: Path, db: str, mode: str, requests: int, probed: bool) -> Cell:
+    """Calls of a database, by the handler's goroutine or by workers that got its context.
+    ``probed``: it takes probes, which the agent has once it has seen the need."""
     with (
-        tempfile.TemporaryDirectory() as folder,
-        RedisServer(Path(folder)) as redis,
-        Service("front", [program, "-redis", f"127.0.0.1:{redis.port}"]) as front,
+        _server(db) as flags,
+        Service("front", [program, *flags]) as front,
         Agent(pids=[front.pid]) as agent,
         _hits(agent) as since,
     ):
-        if mode != "seq":
-            databases.settle(front, agent, "redis")
+        if probed:
+            databases.settle(front, agent, db)
         since()
         asked = 0
         with Connection("127.0.0.1", front.port) as connection:
             for calls in (0, CALLS):
                 served, asked = asked, 0
                 for number in range(requests):
-                    connection.get(f"/call?id={mode}.{number}&mode={mode}&n={calls}&db=redis")
+                    connection.get(f"/call?id={mode}.{number}&mode={mode}&n={calls}&db={db}")
                 asked = since()
         cell = _cell(requests, served, asked)
         spans = agent.stop()
-    for (_, verdict), number in databases.judge(spans, front.pid).items():
+    for (named, verdict), number in databases.judge(spans, front.pid).items():
+        if named != mode:
+            continue  # until the agent had its probes
         if verdict == "wrong":
             cell.wrong += number
         elif verdict == "absent":
@@ -187,7 +213,6 @@ def measure_redis(program: Path, mode: str, requests: int) -> Cell:
         else:
             cell.right += number
             cell.rules[verdict] += number
-    # Until the agent had its probes, the workers' calls had no parents; they are not counted.
     return cell
 
 
@@ -206,17 +231,16 @@ def measure(
             elif protocol == "h2" and version < "go1.24":
                 cells[way] = None
                 continue
-            elif protocol in databases.MODES:
-                if version not in CLIENTS:
-                    cells[way] = None
-                    continue
+            elif " " in protocol:
+                mode, db = protocol.split()
+                language, clients = CLIENTS[version]
                 program = build_go(
-                    databases.SOURCE,
-                    toolchain=version,
-                    requires=CLIENTS[version],
-                    language="1.21",
+                    databases.SOURCE, toolchain=version, requires=clients, language=language
                 )
-                cell = measure_redis(program, protocol, requests)
+                cell = measure_database(
+                    program, db, mode, requests,
+                    probed=mode != "seq" or (db == "redis" and databases.OLD_REDIS in clients),
+                )  # fmt: skip
             else:
                 cell = measure_streams(relay.build(version, modules), protocol, requests)
             cells[way] = cell

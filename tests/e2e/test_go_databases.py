@@ -21,11 +21,13 @@ from tests.postgresql_server import PASSWORD, PostgresqlServer
 from tests.redis_server import RedisServer
 
 SOURCE = TESTS / "targets" / "go" / "databases"
+OLD_REDIS, PQ = "github.com/go-redis/redis/v8", "github.com/lib/pq"
 MODULES = {
     "github.com/redis/go-redis/v9": "v9.23.0",
     "github.com/jackc/pgx/v5": "v5.12.0",
-    "github.com/lib/pq": "v1.12.3",
+    PQ: "v1.12.3",
 }
+OLD_MODULES = {OLD_REDIS: "v8.11.4", PQ: "v1.10.9"}
 MODES = ("seq", "go", "pool", "poolnone")
 REQUESTS, CALLS = 24, 3
 SILENCE = 0.03
@@ -117,6 +119,25 @@ def test_redis_is_called_for_the_request_of_the_context(
     check(said, REQUESTS * CALLS * named, agent.ledger)
     assert agent.ledger["programs_probed_for_each_request"] == 1
     assert {s["attributes"]["db.system.name"] for s in spans if s["kind"] == "CLIENT"} == {"redis"}
+
+
+@pytest.mark.parametrize("toolchain", ["go1.15.15", "go1.19.13"])
+@pytest.mark.parametrize("db", ["redis", "redispipe", "pq"])
+def test_older_go_and_the_older_go_redis_that_starts_a_goroutine_for_each_call(
+    redis: RedisServer, postgresql: PostgresqlServer, toolchain: str, db: str
+) -> None:
+    language = toolchain[2:].rpartition(".")[0]
+    program = build_go(SOURCE, toolchain=toolchain, requires=OLD_MODULES, language=language)
+    url = f"postgres://postgres:{PASSWORD}@127.0.0.1:{postgresql.port}/postgres?sslmode=disable"
+    flags = ["-redis", f"127.0.0.1:{redis.port}", "-postgres", url]
+    named = 2 if db == "redispipe" else 1
+    with Service("front", [program, *flags]) as front, Agent(pids=[front.pid]) as agent:
+        settle(front, agent, db)
+        names = [f"{mode}.{number}" for number in range(REQUESTS) for mode in MODES]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: get(front, name, db), names))
+        spans = agent.stop()
+    check(judge(spans, front.pid), REQUESTS * CALLS * named, agent.ledger)
 
 
 @pytest.mark.parametrize("db", ["pgx", "sqlpgx", "sqlpgxtx", "pq", "pqtx"])

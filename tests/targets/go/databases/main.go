@@ -1,5 +1,6 @@
 // Command databases serves HTTP/1, and calls Redis and PostgreSQL for each request with the clients
-// that Go programs use: go-redis, pgx's pool, and database/sql over pgx and over lib/pq.
+// that Go programs use: go-redis, database/sql over lib/pq, and, since Go 1.21, pgx's pool and
+// database/sql over pgx.
 //
 //	/call?id=X&n=N&mode=MODE&db=CLIENT   N calls, each of which has X, and its number, in its text
 //
@@ -18,10 +19,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
-	"github.com/redis/go-redis/v9"
 )
 
 type client func(ctx context.Context, name string) error
@@ -29,6 +27,9 @@ type client func(ctx context.Context, name string) error
 type key struct{}
 
 var clients = map[string]client{}
+
+// openers are those of the clients that this Go can build; an address that was not given is empty.
+var openers []func(redis, postgres string) error
 
 func query(name string) string { return `SELECT 1 AS "` + name + `"` }
 
@@ -56,34 +57,15 @@ func openSQL(driver, url string) (client, client, error) {
 }
 
 func openAll(redisAddress, postgres string) error {
-	if redisAddress != "" {
-		rdb := redis.NewClient(&redis.Options{Addr: redisAddress, PoolSize: 16})
-		clients["redis"] = func(ctx context.Context, name string) error {
-			return rdb.Set(ctx, name, "value", time.Minute).Err()
-		}
-		clients["redispipe"] = func(ctx context.Context, name string) error {
-			_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-				p.Set(ctx, name, "value", time.Minute)
-				p.Get(ctx, name)
-				return nil
-			})
+	for _, open := range openers {
+		if err := open(redisAddress, postgres); err != nil {
 			return err
 		}
 	}
 	if postgres == "" {
 		return nil
 	}
-	pool, err := pgxpool.New(context.Background(), postgres)
-	if err != nil {
-		return err
-	}
-	clients["pgx"] = func(ctx context.Context, name string) error {
-		var one int
-		return pool.QueryRow(ctx, query(name)).Scan(&one)
-	}
-	if clients["sqlpgx"], clients["sqlpgxtx"], err = openSQL("pgx", postgres); err != nil {
-		return err
-	}
+	var err error
 	clients["pq"], clients["pqtx"], err = openSQL("postgres", postgres)
 	return err
 }
