@@ -534,7 +534,7 @@ INLINE int run_go(void *ctx)
 		struct go_conn_t *gc = go_conn_map.lookup(&key);
 
 		/* What is too short to judge was read ahead, on a goroutine of its own. */
-		if (!gc && r->direction == INGRESS && !op->go_looked && r->begins != BEGINS_MAYBE &&
+		if (!gc && op->g && !op->go_looked && r->begins != BEGINS_MAYBE &&
 		    r->protocol == PROTOCOL_HTTP1 && st->go_tries < GO_STACK_TRIES)
 			__progs_jmp_tp_map.call(ctx, PROG_GO_STACK);
 		if (r->begins == BEGINS_REQUEST && op->births) {

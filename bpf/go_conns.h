@@ -49,8 +49,12 @@ INLINE void go_bind_streams(struct op_t *op, struct socket_state_t *st, struct p
 INLINE bool go_bind(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi)
 {
 	struct go_key key = {.goid = op->rec.goid, .tgid = op->rec.tgid};
-	struct go_conn_t *gc = go_conn_map.lookup(&key);
+	struct go_conn_t *gc;
 
+	/* Before the scheduler has told who runs here, a read shows nothing, and is no try. */
+	if (!key.goid)
+		return false;
+	gc = go_conn_map.lookup(&key);
 	st->bind_tries += 1;
 	if (!gc || gc->kind <= GO_CONN_CLIENT) {
 		bool unseen = !gc;

@@ -39,6 +39,8 @@ REQUESTS = 60
         ("newest", 16, "auto"),
         ("stripped", 4, "auto"),
         ("middle", 8, "auto"),
+        # Who runs on a thread is known there only from its next scheduling on.
+        ("middle", 8, "uprobe"),
         ("old", 8, "both"),
     ],
 )
