@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
-from otel_ebpf.correlation.model import SERVER
 from otel_ebpf.export.base import Counters, Result
 from otel_ebpf.export.text import printable
 from otel_ebpf.spans import semconv
@@ -20,6 +19,7 @@ _MAX_SPANS = 20_000
 _MAX_TREE = 500
 _MAX_DEPTH = 40
 _LABEL_WIDTH = 60
+_KINDS = {2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 
 _RED, _DIM, _BOLD, _OFF = "\033[31m", "\033[2m", "\033[1m", "\033[0m"
 
@@ -147,11 +147,13 @@ class ConsoleExporter(Counters):
         ]
         width = min(max(map(len, labels)), _LABEL_WIDTH + 20)
         for (_, span), label in zip(shown, labels, strict=True):
-            kind = "SERVER" if span.kind == SERVER else "CLIENT"
+            kind = _KINDS.get(span.kind, "CLIENT")
             offset = _duration(span.start - spans[0].start)
             took = _duration(span.end - span.start)
             line = f"  {label:<{width}}  {kind}  {_status(span):>5}  {took:>9}"
             line += self._paint(_DIM, f"  +{offset}")
+            if span.links:
+                line += self._paint(_DIM, "  " + _linked(span))
             yield self._paint(_RED, line) if span.status == ERROR else line
         if len(rows) > len(shown):
             yield f"  ... {len(rows) - len(shown)} more spans"
@@ -212,6 +214,12 @@ def _status(span: Span) -> str:
     if code is not None and span.attributes.get(semconv.ERROR_TYPE, str(code)) == str(code):
         return str(code)
     return printable(str(span.attributes.get(semconv.ERROR_TYPE, "-")), 24)
+
+
+def _linked(span: Span) -> str:
+    """The first trace that it links to, and how many more there are."""
+    more = len(span.links) - 1
+    return f"-> {span.links[0].trace_id.hex()}" + (f" and {more} more" if more else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -11,7 +11,7 @@ from otel_ebpf.export.base import Counters, Result
 from otel_ebpf.export.text import valid_text
 from otel_ebpf.spans.model import Span
 
-_KINDS = {2: "SERVER", 3: "CLIENT"}
+_KINDS = {2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 _CODES = {0: "UNSET", 1: "OK", 2: "ERROR"}
 _MAX_RESOURCES = 1024
 
@@ -21,7 +21,8 @@ class JsonExporter(Counters):
 
     Keys and their order are fixed; attributes and resource are sorted by name. Ids are
     hexadecimal, ``parent_span_id`` is "" for a root, times are integers of nanoseconds
-    since the epoch. Numbers that JSON lacks are the texts NaN, Infinity, -Infinity.
+    since the epoch. Numbers that JSON lacks are the texts NaN, Infinity, -Infinity. Only a
+    span with links has ``links``.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -56,7 +57,7 @@ class JsonExporter(Counters):
             f',"start_time_unix_nano":{span.start},"end_time_unix_nano":{span.end}'
             f',"attributes":{_dump(span.attributes)},"resource":{resource}'
             f',"status":{json.dumps(status, separators=(",", ":"))}'
-            f',"trace_state":{_dump(span.trace_state)}}}\n'
+            f',"trace_state":{_dump(span.trace_state)}{_links(span)}}}\n'
         )
 
     def _resource(self, resource: Any) -> str:
@@ -70,6 +71,21 @@ class JsonExporter(Counters):
         # The object is kept with its text, so that its id cannot come to mean another.
         self._resources[id(resource)] = (resource, len(attributes), text)
         return text
+
+
+def _links(span: Span) -> str:
+    if not span.links:
+        return ""
+    links = [
+        {
+            "trace_id": link.trace_id.hex(),
+            "span_id": link.span_id.hex(),
+            "trace_state": link.trace_state,
+            "attributes": link.attributes or {},
+        }
+        for link in span.links
+    ]
+    return f',"links":{_dump(links)}'
 
 
 def _dump(value: Any) -> str:

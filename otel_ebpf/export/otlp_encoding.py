@@ -14,7 +14,7 @@ from typing import Any
 
 from otel_ebpf.export.text import valid_text
 from otel_ebpf.spans import semconv
-from otel_ebpf.spans.model import AttributeSet, Span
+from otel_ebpf.spans.model import AttributeSet, Link, Span
 
 _IDS = struct.Struct("<2s16s2s8s").pack
 _IDS_WITH_PARENT = struct.Struct("<2s16s2s8s2s8s").pack
@@ -132,6 +132,17 @@ def entry(body: bytes) -> bytes:
     return b"\x12" + (_SHORT[size] if size < 2048 else varint(size)) + body
 
 
+def link(to: Link) -> bytes:
+    """A link as an entry of ``Span.links``. What it names was carried by a message."""
+    body = _IDS(b"\x0a\x10", to.trace_id, b"\x12\x08", to.span_id)
+    if to.trace_state:
+        body += field(0x1A, valid_text(to.trace_state).encode())
+    for key, value in (to.attributes or {}).items():
+        body += field(0x22, key_value(key, value))
+    flags = to.flags & 0xFF | _HAS_IS_REMOTE | _IS_REMOTE
+    return field(0x6A, body + b"\x35" + flags.to_bytes(4, "little"))
+
+
 class SpanEncoder:
     """Encodes spans and requests. Its caches are bounded; not for several threads at once."""
 
@@ -153,6 +164,7 @@ class SpanEncoder:
                 self.name(span.name, span.kind),
                 times(span.start, span.end),
                 *self.attributes(span.attributes, span.base),
+                *map(link, span.links),
                 self.tail(span.status, span.status_message, span.flags, span.parent_remote),
             )
         )

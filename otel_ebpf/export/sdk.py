@@ -13,18 +13,24 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link as SdkLink
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
 from otel_ebpf import __version__
 from otel_ebpf.export.base import Counters, Result
 from otel_ebpf.export.text import valid_text
-from otel_ebpf.spans.model import Span
+from otel_ebpf.spans.model import Link, Span
 from otel_ebpf.spans.semconv import SCHEMA_URL
 
 _log = logging.getLogger("otel_ebpf.export")
 
-_KINDS = {2: SpanKind.SERVER, 3: SpanKind.CLIENT}
+_KINDS = {
+    2: SpanKind.SERVER,
+    3: SpanKind.CLIENT,
+    4: SpanKind.PRODUCER,
+    5: SpanKind.CONSUMER,
+}
 _CODES = {0: StatusCode.UNSET, 1: StatusCode.OK, 2: StatusCode.ERROR}
 _MAX_RESOURCES = 1024
 _INT64 = 1 << 63
@@ -55,6 +61,7 @@ class SpanConverter:
             parent=parent,
             resource=self._resource(span.resource),
             attributes={valid_text(k): _value(v) for k, v in span.attributes.items()},
+            links=[_link(link) for link in span.links],
             kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
             instrumentation_scope=self._scope,
             status=Status(_CODES[span.status], valid_text(span.status_message) or None),
@@ -72,6 +79,19 @@ class SpanConverter:
         made = Resource({valid_text(k): _value(v) for k, v in attributes.items()}, SCHEMA_URL)
         self._resources[id(resource)] = (resource, len(attributes), made)
         return made
+
+
+def _link(link: Link) -> SdkLink:
+    state = TraceState.from_header([link.trace_state]) if link.trace_state else None
+    context = SpanContext(
+        int.from_bytes(link.trace_id, "big"),
+        int.from_bytes(link.span_id, "big"),
+        True,
+        TraceFlags(link.flags & 0xFF),
+        state,
+    )
+    attributes = {valid_text(k): _value(v) for k, v in (link.attributes or {}).items()}
+    return SdkLink(context, attributes)
 
 
 def _value(value: Any) -> Any:

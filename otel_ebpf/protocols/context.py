@@ -8,6 +8,7 @@ valid wins over B3; one that is not is as if it were absent.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,7 +88,14 @@ def _w3c(head: Headers) -> CarriedContext | None:
     # Two of them contradict each other, whichever is first.
     if len(values) != 1:
         return None
-    match = _TRACEPARENT.fullmatch(values[0])
+    states = head.headers("tracestate") if b"\ntracestate:" in head.lower else []
+    return parse_traceparent(values[0], states)
+
+
+def parse_traceparent(value: str, states: Sequence[str] = ()) -> CarriedContext | None:
+    """The context that a ``traceparent`` and its ``tracestate`` headers say, or None where the
+    former is malformed."""
+    match = _TRACEPARENT.fullmatch(value)
     if match is None:
         return None
     version, trace, span, flags, rest = match.groups()
@@ -96,11 +104,11 @@ def _w3c(head: Headers) -> CarriedContext | None:
     trace_id, span_id = bytes.fromhex(trace), bytes.fromhex(span)
     if trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    state = _trace_state(head.headers("tracestate")) if b"\ntracestate:" in head.lower else ""
+    state = _trace_state(states) if states else ""
     return CarriedContext(trace_id, span_id, bool(int(flags, 16) & 1), state, "traceparent")
 
 
-def _trace_state(values: list[str]) -> str:
+def _trace_state(values: Sequence[str]) -> str:
     """Join the headers; drop all when a member is malformed, the largest when too long."""
     members = [m for m in (part.strip(" \t") for part in ",".join(values).split(",")) if m]
     if len(members) > MAX_MEMBERS or not all(map(_MEMBER.fullmatch, members)):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 UNSET, OK, ERROR = 0, 1, 2
 """Status codes with OTLP's numbers."""
+
+
+PRODUCER, CONSUMER = 4, 5
+"""Kinds of spans beyond SERVER and CLIENT, with OTLP's numbers."""
 
 
 class AttributeSet:
@@ -23,12 +28,27 @@ class AttributeSet:
         self.encoded: bytes | None = None
 
 
+class Link(NamedTuple):
+    """A span of another trace that this one has to do with: who made a message.
+
+    Attributes:
+        trace_id: 16 bytes. span_id: 8 bytes. trace_state: W3C tracestate text.
+        flags: W3C trace flags. attributes: as a span's.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    trace_state: str = ""
+    flags: int = 1
+    attributes: Mapping[str, Any] | None = None
+
+
 class Span:
     """One finished span, in OTLP's terms and with OTLP's numbers.
 
     Attributes:
         trace_id: 16 bytes. span_id: 8 bytes. parent_span_id: 8 bytes or empty.
-        kind: 2 SERVER, 3 CLIENT.
+        kind: 2 SERVER, 3 CLIENT, 4 PRODUCER, 5 CONSUMER.
         start, end: nanoseconds since the Unix epoch.
         attributes: str -> str | bool | int | float | list of those, in order.
         status: UNSET, OK or ERROR; status_message: text.
@@ -36,6 +56,7 @@ class Span:
             every span of a process (exporters group and cache by its identity).
         flags: W3C trace flags. trace_state: W3C tracestate text.
         parent_remote: the parent is not a span of this agent.
+        links: spans that are no parents of this one, and are not this agent's.
         base: the set that ``attributes`` begins with, or None. Adding attributes is
             fine; whoever changes or removes one of the first ``len(base.attributes)``
             sets ``base`` to None, since encoders take that part from the set.
@@ -47,6 +68,7 @@ class Span:
         "end",
         "flags",
         "kind",
+        "links",
         "name",
         "parent_remote",
         "parent_span_id",
@@ -85,6 +107,7 @@ class Span:
         self.flags = 1
         self.trace_state = ""
         self.parent_remote = False
+        self.links: tuple[Link, ...] = ()
         self.base: AttributeSet | None = None
 
 

@@ -16,6 +16,7 @@ _FOLDER = {
     "DB": "db",
     "ERROR": "error",
     "HTTP": "http",
+    "MESSAGING": "messaging",
     "NETWORK": "network",
     "RPC": "rpc",
     "SERVER": "server",
