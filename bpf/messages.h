@@ -9,6 +9,7 @@
 #ifndef OTEL_EBPF_MESSAGES_H
 #define OTEL_EBPF_MESSAGES_H
 
+#include "infer_kafka.h"
 #include "infer_memcached.h"
 #include "infer_mysql.h"
 #include "infer_postgresql.h"
@@ -36,7 +37,11 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_MEMCACHED;
-	return infer_memcached(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+	begins = infer_memcached(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_KAFKA;
+	return infer_kafka(op->head, n, total, TOWARDS_UNKNOWN, true);
 }
 
 /* What a segment begins, of a connection whose protocol is known. */
@@ -50,6 +55,8 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_memcached(op->head, n, total, 0, towards, start);
 	if (protocol == PROTOCOL_MYSQL)
 		return infer_mysql(op->head, n, total, towards, start);
+	if (protocol == PROTOCOL_KAFKA)
+		return infer_kafka(op->head, n, total, towards, start);
 	return BEGINS_NOTHING;
 }
 
@@ -282,6 +289,8 @@ INLINE int run_messages(void *ctx)
 		begin_message(op, st, begins);
 	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE)
 		st->captured = 0;
+	if (st->protocol == PROTOCOL_KAFKA && begins == BEGINS_REQUEST && kafka_secret(op->head))
+		secret = KAFKA_SECRET;
 	r->begins = begins;
 	fill_address(r, st);
 	read_seq(o, op, st);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from typing import Any, cast
 
 from cachetools import LRUCache
 
@@ -20,6 +20,7 @@ from otel_ebpf.correlation.streams import StreamConnection
 from otel_ebpf.events import layout
 from otel_ebpf.events.decode import Record
 from otel_ebpf.protocols import registry
+from otel_ebpf.protocols.descriptor import Descriptor
 
 SETTLE = 100_000_000
 """Nanoseconds after a response for which the other side's view of it is waited for."""
@@ -63,6 +64,7 @@ class Correlator:
         self._settling: deque[tuple[int, Live]] = deque()
         self._watched: deque[tuple[int, Conversation]] = deque()
         self._held: deque[tuple[int, StreamConnection]] = deque()
+        self._memories: dict[str, Any] = {}
         self._early_headers: LRUCache[int, list[Record]] = LRUCache(MAX_EARLY_CONNECTIONS)
 
     def feed(self, records: Iterable[Record]) -> list[Exchange]:
@@ -222,6 +224,13 @@ class Correlator:
         """A message is in progress on it whose end only a turn or silence will show."""
         connection.watched = True
         self._watched.append((self.now + QUIET, connection))
+
+    def memory(self, descriptor: Descriptor) -> Any:
+        """What all connections of a protocol know together."""
+        known = self._memories.get(descriptor.name)
+        if known is None and descriptor.memory is not None:
+            known = self._memories[descriptor.name] = descriptor.memory()
+        return known
 
     def hold(self, connection: StreamConnection, until: int) -> None:
         """It waits for something, until then at most."""

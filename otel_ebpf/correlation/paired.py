@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from otel_ebpf.correlation.conversation import Conversation
 from otel_ebpf.correlation.live import Live
@@ -60,6 +60,8 @@ class PairedConnection(Conversation):
             if record.begins == MAYBE:
                 return
             asks = base.EGRESS if record.role == ROLE_CLIENT else base.INGRESS
+            if self.descriptor is not None and self.descriptor.memory is not None:
+                cast(Any, parser).remember(owner.memory(self.descriptor), record.tgid)
             parser.begin(asks, bool(record.flags & FLAG_FRESH))
             early, self._unknown = self._unknown, []
             for before in early:
@@ -149,7 +151,9 @@ class PairedConnection(Conversation):
             if request is None or not message.complete:
                 return
             del self._chatter[number]
-            if request.head.chatter > 1 or not (message.head.error or message.error):
+            # An answer may show that a call was the program's own after all.
+            chatter = request.head.chatter
+            if chatter > 1 or (chatter and not (message.head.error or message.error)):
                 owner.counts["internal_calls_left_out"] += 1
                 return
             x = self._begin(request, owner)

@@ -24,6 +24,8 @@ class Descriptor:
         multiplexed: requests and responses pair by ``Message.stream``, not by their order.
             The parser then follows ``base.StreamParser``.
         pairs: the parser knows which response is whose; it follows ``base.PairingParser``.
+        memory: makes what all connections of a pairing protocol know together. Its parsers have
+            ``remember(memory, process)``, called before ``begin``.
     """
 
     name: str
@@ -32,3 +34,4 @@ class Descriptor:
     carried_context: Callable[[Any], CarriedContext | None] | None = None
     multiplexed: bool = False
     pairs: bool = False
+    memory: Callable[[], Any] | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import http1, http2, memcached, mysql, postgresql, redis
+from . import http1, http2, kafka, memcached, mysql, postgresql, redis
 from .descriptor import Descriptor
 
 PROTOCOLS: tuple[Descriptor, ...] = (
     http1.PROTOCOL,
     http2.PROTOCOL,
+    kafka.PROTOCOL,
     memcached.PROTOCOL,
     mysql.PROTOCOL,
     postgresql.PROTOCOL,

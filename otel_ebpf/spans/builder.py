@@ -10,6 +10,7 @@ from otel_ebpf.spans import semconv
 from otel_ebpf.spans.clock import Clock
 from otel_ebpf.spans.db import DbSpans
 from otel_ebpf.spans.http import HttpSpans
+from otel_ebpf.spans.messaging import MessagingSpans
 from otel_ebpf.spans.model import ERROR, UNSET, Description, Span
 from otel_ebpf.spans.rpc import RpcSpans
 from otel_ebpf.spans.settings import SpanSettings
@@ -32,6 +33,7 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "postgresql": DbSpans,
     "memcached": DbSpans,
     "mysql": DbSpans,
+    "kafka": MessagingSpans,
 }
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 
@@ -54,7 +56,9 @@ class SpanBuilder:
     def __init__(self, clock: Clock, settings: SpanSettings | None = None) -> None:
         settings = settings or SpanSettings()
         self._clock = clock
-        self._describe = {name: make(settings).describe for name, make in PROTOCOLS.items()}
+        makers = {name: make(settings) for name, make in PROTOCOLS.items()}
+        self._describe = {name: made.describe for name, made in makers.items()}
+        self._messaging = {n: m for n, m in makers.items() if isinstance(m, MessagingSpans)}
         self._unknown: dict[int, UnknownProcess] = {}
         self._built = 0
         self._errors = 0
@@ -92,6 +96,10 @@ class SpanBuilder:
             span.trace_state = exchange.trace_state
         if exchange.parent_remote:
             span.parent_remote = True
+        messaging = self._messaging.get(exchange.protocol)
+        if messaging is not None:
+            span.kind = messaging.kind(exchange)
+            span.links = messaging.links(exchange)
         return span
 
     def describe(self, exchange: Exchange) -> Description:

@@ -34,9 +34,14 @@ u8 mysql_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return mysql_secret(p, n);
 }
+#include "infer_kafka.h"
 u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_memcached(p, n, total, tail, towards, start);
+}
+u8 kafka(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_kafka(p, n, total, towards, start);
 }
 u8 redis(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
@@ -233,6 +238,55 @@ def test_passwords_and_files_are_not_taken(infer: Inference) -> None:
         assert not infer("mysql_hides", data)
 
 
+def kafka(api: int, version: int, name: bytes, rest: bytes = b"", number: int = 7) -> bytes:
+    """A request, with its length before it."""
+    head = api.to_bytes(2, "big") + version.to_bytes(2, "big") + number.to_bytes(4, "big")
+    body = head + len(name).to_bytes(2, "big") + name + rest
+    return len(body).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (kafka(18, 3, b"rdkafka", b"\0"), REQUEST),
+        (kafka(18, 0, b""), REQUEST),
+        (kafka(3, 12, b"shop", b"\0" * 9), REQUEST),
+        (kafka(3, 12, b"shop", b"\0" * 9)[:4], MAYBE),
+        (kafka(0, 9, b"shop", b"x" * 400)[:300], REQUEST),
+        (kafka(3, 12, b"shop", b"x" * 400)[:300], NOTHING),
+        (kafka(3, 12, b"shop") + b"x", NOTHING),
+        (kafka(3, 12, b""), NOTHING),
+        (kafka(0, 9, b"\x01\x02"), NOTHING),
+        (kafka(99, 0, b"shop"), NOTHING),
+        (kafka(18, 99, b"shop"), NOTHING),
+        (kafka(18, 3, b"shop", number=1 << 31), NOTHING),
+        # ZooKeeper's connect, and one of its calls
+        (bytes.fromhex("0000002c 00000000 00000000 00000000 00007530") + bytes(28), NOTHING),
+        (bytes.fromhex("0000000e 00000001 00000003 00000001 2f00"), NOTHING),
+        (b"\0\0\0\0", NOTHING),
+    ],
+)
+def test_kafka_on_an_unknown_connection(infer: Inference, data: bytes, begins: int) -> None:
+    assert infer("kafka", data) == begins
+
+
+def test_kafkas_requests_follow_each_other_and_lengths_may_be_read_alone(
+    infer: Inference,
+) -> None:
+    request = kafka(1, 12, b"shop", b"x" * 50)
+    assert infer("kafka", request, SERVER, False) == REQUEST
+    assert infer("kafka", request + request, SERVER, False) == REQUEST
+    assert infer("kafka", request[:4], SERVER, False) == MAYBE  # judged with what follows
+    assert infer("kafka", request[4:], SERVER, False) == NOTHING
+    assert infer("kafka", b"\0\0\0\x20", CLIENT, False) == RESPONSE
+    assert infer("kafka", b"middle of a message", CLIENT, False) == NOTHING
+    assert infer("kafka", b"\0\0\0\x06" + b"\0" * 6, CLIENT, False) == RESPONSE
+
+
+def test_a_postgresql_start_is_not_kafkas(infer: Inference) -> None:
+    assert infer("kafka", startup()) == NOTHING
+
+
 def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
     generator = random.Random(1)
     packed = zlib.compress(bytes(generator.choices(range(64), k=1_000_000)))
@@ -247,4 +301,5 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
         hits += infer("postgresql", data) == REQUEST
         hits += infer("memcached", data) == REQUEST
         hits += infer("mysql", data) in (REQUEST, RESPONSE)
+        hits += infer("kafka", data) == REQUEST
     assert hits == 0
