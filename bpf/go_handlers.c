@@ -7,7 +7,7 @@ INLINE struct proc_info_t *streaming_process(u32 *tgid)
 	*tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(tgid);
 
-	return pi && pi->go && pi->streams && !pi->stack_abi && pi->g_goid >= 0 ? pi : 0;
+	return pi && pi->go && pi->streams && pi->g_goid >= 0 ? pi : 0;
 }
 
 /* The running goroutine begins to serve the request `uid`. It may be told twice: a prologue
@@ -39,14 +39,14 @@ INLINE int run_handler(struct pt_regs *regs, u32 kind)
 	struct go_context_key key = {.tgid = tgid};
 	if (h->base_ctx < 0 || h->rw_state < 0 || h->rws_stream < 0)
 		return 0;
-	READ_USER(key.context, (u64)regs->ax, h->base_ctx + 8);
+	READ_USER(key.context, go_argument(regs, pi, 1), h->base_ctx + 8);
 	struct go_context_t *conn = go_context_map.lookup(&key);
-	READ_USER(state, (u64)regs->bx, h->rw_state);
+	READ_USER(state, go_argument(regs, pi, 2), h->rw_state);
 	READ_USER(stream, state, h->rws_stream);
 	READ_USER(id, stream, h->stream_id);
 	if (conn && conn->kind == kind && id)
 		uid = stream_uid(conn->socket_id, id);
-	note_handler(pi, tgid, regs->r14, uid);
+	note_handler(pi, tgid, go_g(regs, pi), uid);
 	return 0;
 }
 
@@ -65,11 +65,12 @@ int go_grpc_handler(struct pt_regs *regs)
 {
 	u32 tgid, id = 0;
 	struct proc_info_t *pi = streaming_process(&tgid);
-	u64 stream = regs->di, base = stream, uid = 0;
+	u64 stream, base, uid = 0;
 
 	if (!pi || pi->grpc.ss_conn < 0)
 		return 0;
 	struct go_context_key key = {.tgid = tgid};
+	stream = base = go_argument(regs, pi, 4);
 	READ_USER(key.context, stream, pi->grpc.ss_conn + 8);
 	struct go_context_t *conn = go_context_map.lookup(&key);
 	if (pi->grpc.ss_base >= 0)
@@ -77,19 +78,24 @@ int go_grpc_handler(struct pt_regs *regs)
 	READ_USER(id, base, pi->grpc.ss_id);
 	if (conn && conn->kind == GO_CONN_GRPC_SERVER && id)
 		uid = stream_uid(conn->socket_id, id);
-	note_handler(pi, tgid, regs->r14, uid);
+	note_handler(pi, tgid, go_g(regs, pi), uid);
 	return 0;
 }
 
-/* A return of (*http2Client).NewStream: who has asked for the stream in rax. */
+/* A return of (*http2Client).NewStream: who has asked for the stream that it gives. */
 int go_grpc_asked(struct pt_regs *regs)
 {
 	u32 tgid;
 	struct proc_info_t *pi = streaming_process(&tgid);
-	u64 g = regs->r14, stream = regs->ax, base = stream;
+	u64 g, stream, base;
 	struct go_asked_t value = {};
 
-	if (!pi || !stream || pi->grpc.cs_id < 0 || pi->grpc.cs_conn < 0)
+	if (!pi || pi->grpc.cs_id < 0 || pi->grpc.cs_conn < 0)
+		return 0;
+	g = go_g(regs, pi);
+	/* On the stack it lies behind the receiver, a context and the call's head. */
+	stream = base = pi->stack_abi ? go_word(regs, 5) : REGISTER(regs, ax);
+	if (!stream)
 		return 0;
 	struct go_key key = {.goid = stream, .tgid = tgid};
 	if (pi->grpc.cs_base >= 0)
@@ -154,12 +160,12 @@ int go_work_begins(struct pt_regs *regs)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
-	struct go_work_t value = {.itab = regs->bx, .context = regs->cx};
+	struct go_work_t value = {};
 
-	if (pi && pi->stack_abi) {
-		value.itab = go_word(regs, 2);
-		value.context = go_word(regs, 3);
-	}
+	if (!pi)
+		return 0;
+	value.itab = go_argument(regs, pi, 2);
+	value.context = go_argument(regs, pi, 3);
 	work_begins(regs, &value);
 	return 0;
 }

@@ -8,22 +8,6 @@
 
 #define GO_RUNNING 2
 
-/* All of them are read before one is chosen: the compiler would choose among addresses, which
- * the verifier takes for the context no more. */
-#define REGISTER(regs, name) (*(volatile unsigned long *)&(regs)->name)
-
-/* Argument n, from 1, of a function that takes words only. */
-INLINE u64 go_argument(struct pt_regs *regs, struct proc_info_t *pi, u32 n)
-{
-	u64 sp = REGISTER(regs, sp), ax = REGISTER(regs, ax), bx = REGISTER(regs, bx);
-	u64 cx = REGISTER(regs, cx), di = REGISTER(regs, di), value = 0;
-
-	if (!pi->stack_abi)
-		return n == 1 ? ax : n == 2 ? bx : n == 3 ? cx : di;
-	READ_USER(value, sp, 8 * n);
-	return value;
-}
-
 /* func casgstatus(gp *g, oldval, newval uint32) */
 int go_casgstatus(struct pt_regs *regs)
 {

@@ -44,6 +44,22 @@ INLINE u64 go_word(struct pt_regs *regs, u64 n)
 	return word;
 }
 
+/* All of them are read before one is chosen: the compiler would choose among addresses, which
+ * the verifier takes for the context no more. */
+#define REGISTER(regs, name) (*(volatile unsigned long *)&(regs)->name)
+
+/* Argument n, from 1, of a function that takes words only. */
+INLINE u64 go_argument(struct pt_regs *regs, struct proc_info_t *pi, u32 n)
+{
+	u64 sp = REGISTER(regs, sp), ax = REGISTER(regs, ax), bx = REGISTER(regs, bx);
+	u64 cx = REGISTER(regs, cx), di = REGISTER(regs, di), value = 0;
+
+	if (!pi->stack_abi)
+		return n == 1 ? ax : n == 2 ? bx : n == 3 ? cx : di;
+	READ_USER(value, sp, 8 * n);
+	return value;
+}
+
 INLINE void go_thread_ends(u64 thread)
 {
 	if (go_running_map.lookup(&thread)) {

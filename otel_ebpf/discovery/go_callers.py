@@ -213,8 +213,6 @@ def needed_probes(
     """Probes that fire once a request, for what ``correlation.needs`` calls ``what``:
     (function, BPF program, whether it is each of the function's returns)."""
     on_stack = go.version < REGISTERS_SINCE
-    if on_stack and what not in ("callers", "contexts"):
-        return []
     probes: list[tuple[str, str, bool]] = []
     if what == "handlers":
         for home, _, methods in HOMES:
