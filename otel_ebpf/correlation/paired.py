@@ -29,7 +29,7 @@ class PairedConnection(Conversation):
         open: exchanges without their whole reply, by that number, the oldest first.
     """
 
-    __slots__ = ("_begun", "_chatter", "_left", "_next_seq", "_unknown", "open")
+    __slots__ = ("_begun", "_chatter", "_left", "_next_seq", "_pushed", "_unknown", "open")
 
     def __init__(self, record: Record, unknown: list[Record] | None = None) -> None:
         super().__init__(record)
@@ -42,6 +42,8 @@ class PairedConnection(Conversation):
         """The parser reads no more of it."""
         self._chatter: dict[int, Message] = {}
         """Calls that are told of only when they fail; bounded as ``open``."""
+        self._pushed: dict[int, Live] = {}
+        """Of ``open``, messages that the broker delivers."""
 
     @property
     def in_flight(self) -> int:
@@ -187,11 +189,14 @@ class PairedConnection(Conversation):
         first: Record = message.token
         mark = self._mark(message)
         x = self.live(message, first, mark, owner)
+        parser = cast("PairingParser | None", self.parser)
         # The number that pairs is the parser's; there are no streams to be asked for.
         x.stream = 0
         # Requests behind the first of a segment have no number of their own.
         if message.offset == 0 and mark.begins == REQUEST:
             x.uid = mark.uid
+        if parser is not None and message.direction != parser.client:
+            self._push(x, message, owner)
         self.open[message.stream] = x
         if len(self.open) > MAX_OPEN:
             owner.counts["requests_given_up"] += 1
@@ -201,8 +206,21 @@ class PairedConnection(Conversation):
         owner.asked(x, mark, self)
         return x
 
+    def _push(self, x: Live, message: Message, owner: Correlator) -> None:
+        """A broker delivers. What the unit that read it does meanwhile is done for it only as
+        long as no other delivery waits there to be acknowledged: libraries read ahead."""
+        if message.oneway:
+            x.uid = 0
+            return
+        if self._pushed:
+            x.uid = 0
+            for other in self._pushed.values():
+                owner.parents.withdraw(other)
+        self._pushed[message.stream] = x
+
     def _finish(self, x: Live, last: Message, owner: Correlator) -> None:
         del self.open[x.request_message.stream]
+        self._pushed.pop(x.request_message.stream, None)
         self.over(x, last)
         owner.finished(x)
 

@@ -118,6 +118,12 @@ class Parents:
         if x.pid in self.anchors.processes:
             self.anchors.opened(x)
 
+    def withdraw(self, x: Live) -> None:
+        """A server exchange can be nobody's parent from here on."""
+        if x.uid and self._requests.get(x.uid) is x:
+            del self._requests[x.uid]
+        x.uid = 0
+
     def left(self, x: Live, now: int) -> None:
         """A server exchange has been handed on; a short memory of it stays."""
         if not x.uid or self._requests.get(x.uid) is not x:

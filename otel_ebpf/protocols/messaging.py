@@ -11,7 +11,14 @@ from typing import Any
 from .context import CarriedContext
 from .database import ALWAYS, UNLESS_FAILED
 
-__all__ = ["ALWAYS", "DONE", "UNLESS_FAILED", "MessagingRequest", "MessagingResponse"]
+__all__ = [
+    "ALWAYS",
+    "DONE",
+    "UNLESS_FAILED",
+    "MessagingRequest",
+    "MessagingResponse",
+    "carried_context",
+]
 
 
 class MessagingRequest:
@@ -30,7 +37,11 @@ class MessagingRequest:
         batch: ``messaging.batch.message_count``; 0: not known, or the call is of one message.
         body_size: ``messaging.message.body.size``; -1: not known.
         offset: of the message in its partition; -1: none, or of several messages.
-        contexts: what the messages' headers carry: the span's links.
+        contexts: what the messages' headers carry: the span's links, or its parent where the
+            protocol has one message in a call (``carried_context``).
+        pushed: the broker delivers a message of its own accord: it asks, and the consumer's
+            acknowledgement, if there is one, is the answer.
+        conversation: ``messaging.message.conversation_id``, or empty.
         notes: attributes of one system's own.
         chatter: the client library's own (heartbeats, metadata), and so left out: UNLESS_FAILED
             or ALWAYS; else 0.
@@ -42,6 +53,7 @@ class MessagingRequest:
         "chatter",
         "client_id",
         "contexts",
+        "conversation",
         "destination",
         "group",
         "message_id",
@@ -49,6 +61,7 @@ class MessagingRequest:
         "offset",
         "operation",
         "partition",
+        "pushed",
         "system",
         "type",
     )
@@ -66,6 +79,8 @@ class MessagingRequest:
         self.body_size = -1
         self.offset = -1
         self.contexts: tuple[CarriedContext, ...] = ()
+        self.pushed = False
+        self.conversation = ""
         self.notes: dict[str, Any] = {}
         self.chatter = 0
 
@@ -92,3 +107,8 @@ class MessagingResponse:
 
 DONE = MessagingResponse()
 """What most answers are."""
+
+
+def carried_context(head: MessagingRequest) -> CarriedContext | None:
+    """The context of a call of one message, for descriptors whose spans have it as parent."""
+    return head.contexts[0] if len(head.contexts) == 1 else None

@@ -34,6 +34,9 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "memcached": DbSpans,
     "mysql": DbSpans,
     "kafka": MessagingSpans,
+    "mqtt": MessagingSpans,
+    "amqp": MessagingSpans,
+    "nats": MessagingSpans,
 }
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 

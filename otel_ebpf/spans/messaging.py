@@ -1,13 +1,14 @@
 """Messaging spans by the semantic conventions, whichever the broker.
 
-The name is the operation with its destination. Who sends is a PRODUCER, who receives a CONSUMER,
-and all else that clients ask is CLIENT; a broker's own process has SERVER spans. What messages'
-headers carry become links: a call may have messages of many traces, and the context that made a
-message is no proof of who wrote it to the broker.
+The name is the operation with its destination, where few destinations have such names. Who sends
+is a PRODUCER, who receives a CONSUMER, and all else that clients ask is CLIENT; a broker's own
+process has SERVER spans, and CLIENT ones of what it delivers. What messages' headers carry become
+links, where it did not become the parent: a call may have messages of many traces.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from otel_ebpf.correlation.model import SERVER, Exchange
@@ -26,6 +27,13 @@ from otel_ebpf.spans.settings import SpanSettings
 
 _MAX_PROFILES = 2048
 _MAX_NAME = 255
+_TEMPORARY = re.compile(r"_INBOX\.|amq\.gen-|amq\.rabbitmq\.reply-to|amq_[0-9a-f]{32}")
+"""How names begin that a client library or broker made up for one connection's use."""
+_PIECES = re.compile(r"[^/.:]+")
+_NUMBER = re.compile(
+    r"\d+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?=.*\d)[0-9a-fA-F]{12,}"
+)
+"""A piece of a name that stands for one thing of many."""
 _KINDS = {"create": PRODUCER, "send": PRODUCER, "receive": CONSUMER, "process": CONSUMER}
 
 
@@ -54,13 +62,21 @@ class MessagingSpans:
         response: MessagingResponse | None = exchange.response
         ends = exchange.endpoints
         server = exchange.kind == SERVER
+        broker = server != request.pushed
         near = (
-            (ends.local_address, ends.local_port) if server else (ends.peer_address, ends.peer_port)
+            (ends.local_address, ends.local_port) if broker else (ends.peer_address, ends.peer_port)
         )
         error = exchange.error or (response.error if response is not None else "")
         key = (
-            *(server, request.system, request.operation, request.type, request.destination),
-            *(request.partition, request.group, request.client_id, error, near),
+            *(
+                server,
+                request.pushed,
+                request.system,
+                request.operation,
+                request.type,
+                request.destination,
+            ),
+            *(request.partition, request.group, request.client_id, error, exchange.error, near),
         )
         profile = self._profiles.get(key)
         if profile is None:
@@ -79,7 +95,11 @@ class MessagingSpans:
         if request.offset >= 0:
             attributes[semconv.MESSAGING_KAFKA_OFFSET] = request.offset
         attributes.update(request.notes)
-        if server and ends.peer_address:
+        if request.conversation:
+            attributes[semconv.MESSAGING_MESSAGE_CONVERSATION_ID] = request.conversation[
+                : self._limit
+            ]
+        if broker and ends.peer_address:
             attributes[semconv.CLIENT_ADDRESS] = ends.peer_address
             attributes[semconv.NETWORK_PEER_ADDRESS] = ends.peer_address
             if ends.peer_port:
@@ -89,17 +109,18 @@ class MessagingSpans:
     @staticmethod
     def kind(exchange: Exchange) -> int:
         """The span's kind."""
-        if exchange.kind == SERVER:
-            return SERVER
-        return _KINDS.get(exchange.request.type, exchange.kind)
+        request: MessagingRequest = exchange.request
+        if (exchange.kind == SERVER) != request.pushed:  # the broker's view
+            return exchange.kind
+        return CONSUMER if request.pushed else _KINDS.get(request.type, exchange.kind)
 
     @staticmethod
     def links(exchange: Exchange) -> tuple[Link, ...]:
-        """The contexts that its messages carry."""
+        """The contexts that its messages carry, but for the parent."""
         return tuple(
             Link(context.trace_id, context.span_id, context.trace_state, int(context.sampled))
             for context in exchange.request.contexts
-            if context.trace_id
+            if context.trace_id and context.span_id != exchange.parent_span_id
         )
 
     def _profile(
@@ -117,6 +138,12 @@ class MessagingSpans:
         ):
             if value:
                 base[name] = value[:limit]
+        named = template(request.destination)
+        if _TEMPORARY.match(request.destination):
+            base[semconv.MESSAGING_DESTINATION_TEMPORARY] = True
+            named = ""
+        elif named != request.destination:
+            base[semconv.MESSAGING_DESTINATION_TEMPLATE] = named[:limit]
         status = UNSET
         if error:
             base[semconv.ERROR_TYPE] = error
@@ -126,11 +153,20 @@ class MessagingSpans:
             base[semconv.SERVER_ADDRESS] = address
             if port:
                 base[semconv.SERVER_PORT] = port
-            if exchange.kind != SERVER:
+            if (exchange.kind == SERVER) == request.pushed:
                 base[semconv.NETWORK_PEER_ADDRESS] = address
                 if port:
                     base[semconv.NETWORK_PEER_PORT] = port
         if exchange.endpoints.family == "unix":
             base[semconv.NETWORK_TRANSPORT] = "unix"
-        name = f"{request.operation} {request.destination}".strip() or request.system
+        name = f"{request.operation} {named}".strip() or request.system
         return _Profile(name[:_MAX_NAME], base, status, exchange.error or "")
+
+
+def template(destination: str) -> str:
+    """The name with ``{id}`` for each piece of it that is a number, a UUID or the like."""
+    if not any(map(str.isdigit, destination)):
+        return destination
+    return _PIECES.sub(
+        lambda piece: "{id}" if _NUMBER.fullmatch(piece[0]) else piece[0], destination
+    )
