@@ -480,7 +480,7 @@ int kp_messages(struct pt_regs *regs)
 		carry(op, st, r->ts);
 	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
 	if (!op->go)
-		turn_does(r->uid);
+		turn_does(st->role == ROLE_CLIENT ? TURN_SEGMENT | r->ts : r->uid);
 	take_payload(op, st, secret ? secret : most);
 	if (secret)
 		st->captured = MESSAGE_MOST;

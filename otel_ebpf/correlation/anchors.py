@@ -19,7 +19,7 @@ from collections.abc import Callable
 from otel_ebpf.correlation.frames import RULE as FRAME
 from otel_ebpf.correlation.frames import Frames
 from otel_ebpf.correlation.late import Late
-from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.live import Live, own_number
 from otel_ebpf.correlation.model import Endpoints
 from otel_ebpf.correlation.threads import Threads
 from otel_ebpf.correlation.turns import TURN, Pools, Turns
@@ -157,14 +157,19 @@ class Anchors:
         the loop. ``opened``: before its connection was asked for, of which it is the first.
         ``timer_due``: a timer may have written it instead. ``frame``: Node's async context."""
         process = self.processes[x.pid]
-        turns = process.turns = process.turns or self._turns(process, proxy)
-        idle = process.pools.taken(x)
+        turns = process.turns = process.turns or self._new_turns(process, proxy)
+        idle = process.pools.taken(x, turns.request(cause))
         kept = self._keep(process, x)
-        if frame and kept:
+        if frame and kept and not own_number(x.uid):
             frames = process.frames = process.frames or Frames()
             frames.wrote(x, frame, opened or idle)
         certain = not timer_due and (opened or idle or len(process.open) == 1)
         turns.wrote(x, cause, certain, len(process.open) == 1)
+
+    def turns(self, pid: int) -> Turns | None:
+        """The turns of a process, if it has shown any."""
+        process = self.processes.get(pid)
+        return process.turns if process is not None else None
 
     def hold_worker(self, x: Live, own: int, woken: int, serves: bool) -> None:
         """A client's request was written by a thread that carries none: in its segment
@@ -216,7 +221,7 @@ class Anchors:
     ) -> None:
         """Its response begins, after message ``cause`` was read in the same turn."""
         process = self.processes[server.pid]
-        turns = process.turns = process.turns or self._turns(process, proxy)
+        turns = process.turns = process.turns or self._new_turns(process, proxy)
         alone = len(process.open) == 1
         turns.answered(server, cause, timer_due, alone)
         frames = process.frames
@@ -328,7 +333,7 @@ class Anchors:
         return True
 
     @staticmethod
-    def _turns(process: _Process, proxy: bool) -> Turns:
+    def _new_turns(process: _Process, proxy: bool) -> Turns:
         turns = Turns(proxy)
         for server in process.open.values():
             turns.read(server)

@@ -6,6 +6,15 @@ from typing import Any
 
 from otel_ebpf.correlation.model import Endpoints, Exchange
 
+OWN = 1 << 61
+"""Numbers from here on are not the kernel half's: of client's requests behind the first of a
+segment."""
+
+
+def own_number(uid: int) -> bool:
+    """Whether it is such a number."""
+    return uid >> 61 == 1
+
 
 class Done:
     """What is kept of an exchange that has left, for children that bind late."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from otel_ebpf.correlation.conversation import Conversation
-from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.live import OWN, Live
+from otel_ebpf.correlation.model import CLIENT
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import FLAG_FRESH, MAYBE, REQUEST, RESPONSE, ROLE_CLIENT
 from otel_ebpf.protocols import base
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from otel_ebpf.correlation.correlator import Correlator
 
 _log = logging.getLogger(__name__)
+_OWN = count(OWN)
 _TOLD = 10
 """Failures of parsers of which the log has the place."""
 MAX_OPEN = 4096
@@ -100,6 +103,10 @@ class PairedConnection(Conversation):
         # Those that pair by a number of the protocol's are always in step.
         if not parser.upgraded and not getattr(parser, "in_step", True):
             owner.counts["segments_out_of_step"] += 1
+        turns = owner.parents.anchors.turns(record.tgid) if direction != parser.client else None
+        if turns is not None:
+            ended = [m for m in messages if m.kind == base.RESPONSE and m.complete]
+            turns.came(record.ts, [self.open.get(m.stream) for m in ended])
         for message in messages:
             self.take(message, owner)
         if parser.upgraded is not None and not self._left:
@@ -195,6 +202,8 @@ class PairedConnection(Conversation):
         # Requests behind the first of a segment have no number of their own.
         if message.offset == 0 and mark.begins == REQUEST:
             x.uid = mark.uid
+        elif x.kind == CLIENT:
+            x.uid = next(_OWN)
         if parser is not None and message.direction != parser.client:
             self._push(x, message, owner)
         self.open[message.stream] = x

@@ -21,6 +21,9 @@ from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import Endpoints
 
 TURN = "turn"
+SEGMENT = 1 << 62
+"""With the time of a read: the kernel half's number of a segment from a server of which several
+requests may wait (TURN_SEGMENT)."""
 MAX_MESSAGES = 16_384
 """Messages of one process that are remembered."""
 ENOUGH = 100
@@ -108,6 +111,10 @@ class Turns:
         self._groups: OrderedDict[int, _Group] = OrderedDict()
         self._told: OrderedDict[int, tuple[int, bool]] = OrderedDict()
         """Message -> (exchange that the rule tells, or 0; no guard spoke on the way)."""
+        self._segment = 0, 0
+        """When the latest segment was read, and how many replies it has ended."""
+        self._only = 0, 0
+        """The latest segment that has ended one reply, and whose that was."""
         self.guarded = Tested(0 if proxy else ENOUGH)
         self.against = Tested(0 if proxy else ENOUGH)
 
@@ -128,6 +135,30 @@ class Turns:
         before = self._groups.get(cause)
         if before is not None and (self.believed(certain) or (certain and alone)):
             self._join(group, before)
+
+    def came(self, ts: int, answered: list[Live | None]) -> None:
+        """A segment that was read at ``ts`` has ended the replies to these requests (None: of no
+        interest). What follows from it follows from the one that was answered; of several
+        nobody can tell which."""
+        count = len(answered) + (self._segment[1] if self._segment[0] == ts else 0)
+        self._segment = ts, count
+        x = answered[0] if count == 1 else None
+        key = SEGMENT | ts
+        self._only = (key, x.uid) if x is not None else (0, 0)
+        if x is None:
+            self._groups.pop(key, None)
+            self._told.pop(key, None)
+            return
+        group = self._groups.get(x.uid)
+        if group is not None:
+            self._keep(key, group)
+            self._tell(key, *self._told.get(x.uid, (0, True)))
+
+    def request(self, cause: int) -> int:
+        """The message of which ``cause`` is the number, 0: one of several."""
+        if cause & SEGMENT and not cause >> 63:
+            return self._only[1] if cause == self._only[0] else 0
+        return cause
 
     def believed(self, certain: bool) -> bool:
         """Whether the rule binds forwards now; ``certain``: where no guard speaks."""
@@ -220,13 +251,24 @@ class Pools:
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int], set[int]] = {}
+        self._latest: dict[int, int] = {}
+        """Connection -> the request that was answered there last."""
+        self._busy: dict[int, int] = {}
+        """Connection -> requests under way there."""
 
-    def taken(self, x: Live) -> bool:
-        """A request was written on a connection. Whether another one was idle."""
+    def taken(self, x: Live, cause: int) -> bool:
+        """A request was written on a connection, after message ``cause`` was read (0: it is not
+        known what). Whether nobody can have waited for that connection: another one was
+        idle; or it was itself, as that message did not set it free; or others' requests are
+        under way there."""
         ends = x.endpoints
         idle = self._idle.setdefault((ends.peer_address, ends.peer_port), set())
         idle.discard(id(ends))
-        return bool(idle)
+        busy = self._busy.get(id(ends), 0)
+        self._busy[id(ends)] = busy + 1
+        if idle or busy:
+            return True
+        return bool(cause) and self._latest.get(id(ends), cause) != cause
 
     def released(self, x: Live) -> None:
         """Its response has come."""
@@ -234,9 +276,14 @@ class Pools:
         idle = self._idle.get((ends.peer_address, ends.peer_port))
         if idle is not None and x.error is None:
             idle.add(id(ends))
+        if id(ends) in self._busy:
+            self._latest[id(ends)] = x.uid
+            self._busy[id(ends)] = max(0, self._busy[id(ends)] - 1)
 
     def closed(self, ends: Endpoints) -> None:
         """The connection is there no more."""
+        self._latest.pop(id(ends), None)
+        self._busy.pop(id(ends), None)
         idle = self._idle.get((ends.peer_address, ends.peer_port))
         if idle is not None:
             idle.discard(id(ends))

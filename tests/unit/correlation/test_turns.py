@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 from otel_ebpf.correlation import anchors, turns
 from otel_ebpf.correlation.late import PATIENCE
+from otel_ebpf.correlation.model import CLIENT, SERVER
 from otel_ebpf.correlation.turns import ENOUGH, FEW
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import SECOND, Wire, World, assert_child, assert_root, get, reply
+from tests.unit.protocols.test_redis import bulk, command
 
+REDIS = 80
 TURN, OPENED, DUE = layout.FLAG_TURN, layout.FLAG_OPENED, layout.FLAG_DUE
 PROXY = layout.TURNS_PROXY
 
@@ -173,3 +177,63 @@ def test_the_only_exchange_is_the_cause_unless_the_program_calls_on_its_own_acco
     assert_child(world.span("/slept-before"), world.server_span("/only"), anchors.SOLE)
     assert_root(world.span("/heartbeat"))
     assert_root(world.span("/whose"))
+
+
+def ask_redis(wire: Wire, data: bytes, **members: Any) -> None:
+    flags = TURN | layout.FLAG_FRESH
+    asked = {"flags": flags, "caller_goid": 1, "protocol": REDIS, "begins": layout.REQUEST}
+    wire.client.world.feed(wire.client.send(data, **asked, **members))
+
+
+def read_redis(wire: Wire, data: bytes) -> int:
+    """The kernel half's number of the segment that was read."""
+    came = wire.client.recv(data, protocol=REDIS, begins=layout.RESPONSE, flags=layout.FLAG_FRESH)
+    wire.client.world.feed(came)
+    return turns.SEGMENT | came.ts
+
+
+def children(world: World) -> dict[str, str]:
+    """Redis's calls that have a parent, and its path."""
+    servers = {x.span_id: x.request.target for x in world.out if x.kind == SERVER}
+    calls = [x for x in world.out if x.kind == CLIENT and x.rule]
+    assert all(x.rule == turns.TURN for x in calls)
+    return {x.request.text: servers[x.parent_span_id] for x in calls}
+
+
+def test_what_follows_from_a_segment_follows_from_the_one_reply_that_it_ends() -> None:
+    loop = Loop()
+    shared = loop.world.wire(2, 3)
+    first, _ = loop.asked("/a")
+    second, _ = loop.asked("/b")
+    ask_redis(shared, command("GET", "a"))
+    ask_redis(shared, command("GET", "b"))
+    loop.answer(first, read_redis(shared, bulk(b"1")))
+    loop.answer(second, read_redis(shared, bulk(b"2")))
+    loop.world.wait(SECOND)
+    assert children(loop.world) == {"GET a": "/a", "GET b": "/b"}
+
+
+def test_of_several_replies_that_a_segment_ends_nothing_follows() -> None:
+    loop = Loop()
+    shared = loop.world.wire(2, 3)
+    first, _ = loop.asked("/a")
+    second, _ = loop.asked("/b")
+    ask_redis(shared, command("GET", "a") + command("GET", "b"))  # one write, of several
+    segment = read_redis(shared, bulk(b"1") + bulk(b"2"))
+    loop.answer(first, segment)
+    loop.answer(second, segment)
+    loop.world.wait(SECOND)
+    assert children(loop.world) == {}
+
+
+def test_each_request_of_a_write_of_several_has_its_own_parent() -> None:
+    loop = Loop()
+    shared = loop.world.wire(2, 3)
+    first, _ = loop.asked("/a")
+    second, _ = loop.asked("/b")
+    third, _ = loop.asked("/c")
+    ask_redis(shared, command("GET", "a") + command("GET", "b") + command("GET", "c"))
+    for wire, value in ((first, b"1"), (second, b"2"), (third, b"3")):
+        loop.answer(wire, read_redis(shared, bulk(value)))
+    loop.world.wait(SECOND)
+    assert children(loop.world) == {"GET a": "/a", "GET b": "/b", "GET c": "/c"}
