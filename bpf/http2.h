@@ -18,6 +18,7 @@
 #define HTTP2_STEPS 88                /* frames and pieces of them that a program takes */
 #define HTTP2_ROUNDS 26               /* programs a segment takes; the kernel allows 33 */
 #define HTTP2_STRAYS 16               /* segments without a frame until it was no HTTP/2 */
+#define HTTP2_STEADY 2                /* segments that follow each other until a gap is believed */
 
 /* In the third 16 bits of ref_ts. */
 #define HTTP2_LOST 1   /* frames may have passed before this record that were not seen */
@@ -81,6 +82,20 @@ INLINE void http2_opened(struct op_t *op, struct http2_walk_t *w, struct socket_
 		other->untold = 0;
 }
 
+/* Whether bytes have passed since the segment before this one that nobody saw. Only where places
+ * have followed from lengths so far: with the kernel's own TLS, and where two threads send at
+ * once, they do not. */
+INLINE bool http2_gap(struct op_t *op, struct http2_half_t *half)
+{
+	u32 seq = op->rec.tcp_seq;
+	bool follows = half->next == seq;
+	bool gap = !follows && half->steady >= HTTP2_STEADY;
+
+	half->next = seq + (u32)op->count;
+	half->steady = !follows ? 0 : half->steady < 255 ? half->steady + 1 : 255;
+	return gap;
+}
+
 /* The way of a segment on such a socket. A send waits for its exit, where it is certain how
  * much of it moved: what a frame's header says of the next one's place is kept on the socket.
  * `trial`: the protocol is a guess; `preface`: bytes of the client's preface still to pass;
@@ -98,7 +113,10 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 	struct http2_conn_t *conn = http2_conn_map.lookup(&sk);
 	if (!conn || conn->socket_id != st->socket_id) {
 		w->fresh.socket_id = st->socket_id;
-		http2_conn_map.update(&sk, &w->fresh);
+		if (conn)
+			http2_conn_map.update(&sk, &w->fresh);
+		else /* unless another CPU, at the other direction, has just done so */
+			http2_conn_map.insert(&sk, &w->fresh);
 		conn = http2_conn_map.lookup(&sk);
 	}
 	if (!conn)
@@ -117,6 +135,10 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 	r->begins = BEGINS_FRAMES;
 	r->protocol = PROTOCOL_HTTP2;
 	w->inside = half->left || half->got;
+	if (http2_gap(op, half) && !preface) {
+		count(STAT_HTTP2_GAPS);
+		half->sync = 0;
+	}
 	if (!half->sync || preface) {
 		half->untold |= HTTP2_LOST;
 		w->inside = 0;
@@ -197,7 +219,7 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 			struct iovec_t iov = {};
 			if (w->next >= op->iovcnt ||
 			    read_user(&iov, sizeof(iov), op->buf + (u64)w->next * 16))
-				goto lost;
+				goto unread;
 			w->next += 1;
 			w->at = iov.base;
 			w->room = iov.len < w->rest ? iov.len : w->rest;
@@ -215,14 +237,14 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		}
 		if (half->got == 0 && w->room >= HTTP2_HEADER) {
 			if (read_user(w->head, HTTP2_HEADER, w->at))
-				goto lost;
+				goto unread;
 			n = HTTP2_HEADER;
 		} else {
 			n = HTTP2_HEADER - (half->got & 15);
 			if (n > w->room)
 				n = w->room;
 			if (read_user(w->head + (half->got & 15), n & 15, w->at))
-				goto lost;
+				goto unread;
 		}
 		w->at += n;
 		w->room -= n;
@@ -252,7 +274,7 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 			n = HTTP2_ROOM - w->out;
 		char *piece = to + (w->out & (CAPTURE_MAX - 1));
 		if (n == 0 || read_user_most(piece, n, CAPTURE_MAX, w->at))
-			goto lost;
+			goto unread;
 		if (w->block && n > 5) {
 			if (st->role == ROLE_UNKNOWN)
 				st->role = http2_block_role(piece[w->block == 2 ? 5 : 0],
@@ -273,6 +295,8 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 			w->tell = 1;
 	}
 	return true;
+unread:
+	w->unread = 1;
 lost:
 	w->lost = HTTP2_LOST;
 	w->stop = 1;
@@ -355,8 +379,11 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 			half->left -= n;
 			w->rest -= n;
 			w->stop = 1;
-			if (w->rest || half->keep || half->got)
+			if (w->rest || half->keep || half->got) {
 				half->sync = 0;
+				w->lost = HTTP2_LOST;
+				w->unread = 1;
+			}
 			w->tell = half->ends && !half->left;
 		} else if (!half->sync) {
 			half->sync = 1; /* until its first header says otherwise */
@@ -371,6 +398,8 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 	}
 	if (w->opened)
 		http2_opened(op, w, st, conn);
+	if (w->lost && !w->trial)
+		count(w->unread ? STAT_HTTP2_NOT_READ : STAT_HTTP2_NO_FRAME);
 	if (w->trial) {
 		/* Everything fits, up to a frame's end or through several of them. */
 		bool apart = op->count == HTTP2_HEADER;

@@ -165,6 +165,9 @@ enum stat {
 	STAT_HEADERS_CROWDED = 37,  /* header blocks that found no room to be told in */
 	STAT_HTTP2_CUT = 38,        /* segments with more frames than were gone through */
 	STAT_GO_LOOK_CUT = 39,      /* looks at streams that left some to the next segment */
+	STAT_HTTP2_GAPS = 40,       /* places in HTTP/2's streams at which bytes passed unseen */
+	STAT_HTTP2_NOT_READ = 41,   /* segments of HTTP/2 that could not be read to their end */
+	STAT_HTTP2_NO_FRAME = 42,   /* segments of HTTP/2 in which no frame was where one had to be */
 	STAT_COUNT = 64
 };
 

@@ -184,9 +184,12 @@ INLINE struct socket_state_t *socket_make(struct member_fields_offset *o,
 	}
 	if (st->family != FAMILY_UNIX)
 		st->netns = current_netns(o);
-	if (socket_state_map.update(&sk, st)) {
-		count(STAT_SOCKET_MAP_FULL);
-		return 0;
+	/* Older than the tracer, it may be read on one CPU while it is written on another. */
+	if (socket_state_map.insert(&sk, st)) {
+		struct socket_state_t *made = socket_state_map.lookup(&sk);
+		if (!made)
+			count(STAT_SOCKET_MAP_FULL);
+		return made;
 	}
 	count(STAT_SOCKETS_OPENED);
 	return socket_state_map.lookup(&sk);

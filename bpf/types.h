@@ -140,7 +140,9 @@ struct http2_half_t {
 	u8 ends;     /* the current frame is the last of its stream */
 	u8 untold;   /* HTTP2_LOST, HTTP2_BEGINS: for the next record to tell */
 	u8 strays;   /* segments without a frame */
-	u8 pad[2];
+	u8 steady;   /* segments, up to 255, that began where the one before had ended */
+	u8 pad;
+	u32 next;    /* where the next segment begins, as tcp_seq */
 	u8 head[16];
 };
 
@@ -171,7 +173,8 @@ struct http2_walk_t {
 	u8 opened; /* the preface was seen in this round */
 	u8 told; /* HTTP2_TOLD, or 0 */
 	u8 cut;    /* no program was left for the rest */
-	u8 pad[3];
+	u8 unread; /* what is lost could not be read */
+	u8 pad[2];
 	u8 head[32];
 	struct http2_conn_t fresh;
 };

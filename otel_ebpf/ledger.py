@@ -21,8 +21,11 @@ EXPLAINED = {
     "port_refused": "sockets outside the chosen ports",
     "own_traffic": "segments of the agent's own export, or of sockets left alone",
     "telemetry_exports_left_out": "requests that carry telemetry themselves",
+    "http2_gaps": "places in HTTP/2's streams at which bytes passed that no probe saw",
+    "http2_not_read": "segments of HTTP/2 whose bytes were not in the program's memory",
+    "http2_no_frame": "segments of HTTP/2 without a frame where one had to be",
     "requests_in_flight_at_end": "requests without a response when the agent stopped",
-    "responses_without_request": "responses whose request was before the agent's time",
+    "responses_without_request": "responses whose request was before the agent's time, or was lost",
     "records_late": "records behind the watermark, taken all the same",
 }
 """Reasons in words; other counters speak for themselves."""

@@ -121,6 +121,9 @@ class Conversation:
         """No more bytes will come; what is open ends here."""
         raise NotImplementedError
 
+    def leave(self, owner: Correlator) -> None:
+        """The agent stops: what was kept for later is counted."""
+
     @staticmethod
     def over(x: Live, last: Message) -> None:
         """``x`` has ended with ``last``: what its messages have told goes into it."""

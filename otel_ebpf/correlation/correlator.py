@@ -128,6 +128,7 @@ class Correlator:
         self._settling.clear()
         for connection in list(self.connections.values()):
             self.counts["requests_in_flight_at_end"] += connection.in_flight
+            connection.leave(self)
         self.parents.flush()
         self.assembly.flush()
         return self.left()

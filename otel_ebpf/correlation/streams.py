@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from otel_ebpf.correlation.correlator import Correlator
 
 MAX_EARLY = 64
-"""Responses kept for a moment whose request has not been told of (a send that blocked is told
-of when it is over); above it the oldest has none."""
+KEEP_EARLY = 10_000_000_000
+"""Responses kept whose request has not been told of (a send that blocked is told of when it is
+over), and nanoseconds for which they are; above either the oldest has none."""
 
 HOLD = 500_000_000
 """Nanoseconds for which frames wait for what the program itself tells of their header blocks."""
@@ -223,9 +224,11 @@ class StreamConnection(Conversation):
                 self._finish(x, message, owner)
             return
         if x is None:
-            self._early[number] = (message, record)
-            if len(self._early) > MAX_EARLY:
-                del self._early[next(iter(self._early))]
+            kept = self._early
+            kept[number] = (message, record)
+            oldest = record.ts - KEEP_EARLY
+            while len(kept) > MAX_EARLY or next(iter(kept.values()))[1].ts < oldest:
+                del kept[next(iter(kept))]
                 owner.counts["responses_without_request"] += 1
             return
         if x.response_message is not message:
@@ -288,6 +291,10 @@ class StreamConnection(Conversation):
         parser = self._speaker()
         self._last(parser.close(ts, error), owner)
         owner.counts["desyncs"] += parser.desyncs
+        self.leave(owner)
+
+    def leave(self, owner: Correlator) -> None:
+        """See ``Conversation``."""
         owner.counts["responses_without_request"] += len(self._early)
         self._early.clear()
 

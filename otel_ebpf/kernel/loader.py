@@ -84,6 +84,9 @@ STATS = (
     "headers_crowded",
     "http2_cut",
     "go_look_cut",
+    "http2_gaps",
+    "http2_not_read",
+    "http2_no_frame",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 

@@ -140,6 +140,29 @@ def test_frames_that_no_program_is_left_for_are_a_loss_that_is_told(
     assert tracer.kernel.stats()["http2_cut"] > before
 
 
+def test_bytes_that_nobody_saw_are_a_loss_that_is_told(traffic: Traffic, tracer: Tracer) -> None:
+    """Whole frames that pass by a call without a probe leave all others where they should be."""
+    pair, talk = traffic.pair("tcp4"), Talk()
+    request = [
+        frame(HEADERS, END_HEADERS | END, n, talk.block(CLIENT, asks(f"/{n}")))
+        for n in (1, 3, 5, 7)
+    ]
+    before = tracer.kernel.stats()["http2_gaps"]
+    play(traffic, pair, CLIENT, PREFACE + frame(4, 0, 0), 1000, "write")
+    for data in request[:2]:
+        play(traffic, pair, CLIENT, data, 1000, "write")
+    assert tracer.kernel.stats()["http2_gaps"] == before
+    assert traffic.send("pwritev2", pair.client, request[2], (len(request[2]),)) > 0
+    traffic.receive_all("read", pair.server, len(request[2]))
+    play(traffic, pair, CLIENT, request[3], 1000, "write")
+    out, lost = told(tracer, traffic, pair.client, EGRESS)
+    assert lost
+    assert tracer.kernel.stats()["http2_gaps"] == before + 1
+    assert [out.count(data[:9]) for data in request] == [1, 1, 0, 1]
+    _, lost = told(tracer, traffic, pair.server, INGRESS)
+    assert not lost  # every read was seen
+
+
 def test_bodies_cost_no_records(traffic: Traffic, tracer: Tracer) -> None:
     pair, talk = traffic.pair("tcp4"), Talk()
     play(traffic, pair, CLIENT, PREFACE + frame(4, 0, 0), 1000, "write")

@@ -105,6 +105,8 @@ static long do_send(const char *call, int fd, const char *text, const char *size
 		return sendto(fd, data, n, MSG_NOSIGNAL, 0, 0);
 	if (!strcmp(call, "writev"))
 		return writev(fd, iov, parts);
+	if (!strcmp(call, "pwritev2")) /* which no probe watches */
+		return pwritev2(fd, iov, parts, -1, 0);
 	if (!strcmp(call, "sendmsg"))
 		return sendmsg(fd, &message, MSG_NOSIGNAL);
 	if (!strcmp(call, "sendmmsg")) {

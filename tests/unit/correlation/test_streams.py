@@ -9,6 +9,7 @@ import pytest
 from otel_ebpf.correlation.model import CLIENT as CLIENT_SPAN
 from otel_ebpf.correlation.model import SERVER as SERVER_SPAN
 from otel_ebpf.correlation.model import Exchange
+from otel_ebpf.correlation.streams import KEEP_EARLY
 from otel_ebpf.events import layout
 from otel_ebpf.events.decode import Record
 from otel_ebpf.protocols.base import EGRESS, INGRESS
@@ -215,6 +216,25 @@ def test_a_response_told_of_before_its_request_is_paired_all_the_same() -> None:
     talk.feed(opening, answered, request)
     talk.world.wait(SECOND)
     assert status(talk.span("/x")) == 201
+
+
+def test_responses_whose_requests_were_lost_are_counted_while_the_connection_lives() -> None:
+    talk = Talk()
+    numbers = [talk.wire.ask(asks(path)) for path in ("/a", "/b", "/c")]
+    asked, _ = talk.records()
+    for number in numbers:
+        talk.wire.answer(number)
+    talk.feed(asked[:1], talk.records()[0])
+    talk.world.wait(SECOND)
+    assert "responses_without_request" not in talk.world.counts  # it may still be told of
+    number = talk.wire.ask(asks("/d"))
+    asked, _ = talk.records()
+    talk.wire.answer(number)
+    talk.world.now += KEEP_EARLY + SECOND
+    talk.feed(talk.records()[0])
+    assert talk.world.counts["responses_without_request"] == 3
+    talk.world.end()
+    assert talk.world.counts["responses_without_request"] == 4
 
 
 def test_streams_end_with_their_connection() -> None:
