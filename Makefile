@@ -9,7 +9,7 @@ KEEP := GOFLAGS,GOPROXY,GOTOOLCHAIN,OTEL_EXPORTER_OTLP_ENDPOINT,OTEL_EXPORTER_OT
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=$(KEEP) env PATH="$$PATH")
 WITH_GO = PATH="$$(scripts/go-toolchain):$$PATH" GOTOOLCHAIN="$${GOTOOLCHAIN:-auto}"
 
-.PHONY: help setup demo test lint unit kernel e2e bench accuracy collector wheel clean
+.PHONY: help setup demo test lint unit kernel e2e fuzz bench accuracy collector wheel clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,10 @@ kernel: test-setup ## the tests that load programs into this kernel
 
 e2e: test-setup collector-built ## the tests with real services and a real Collector
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(BIN)/pytest -m e2e
+
+fuzz: test-setup ## change recorded bytes until a parser breaks, one minute each
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]'
+	@tests/fuzz/run
 
 bench: setup ## measure overhead: untraced and traced, interleaved
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(AS_ROOT) tests/benchmarks/run

@@ -249,7 +249,7 @@ class Http2Parser(Streams):
                 number, half.ending = half.ending, 0
                 self._ended(direction, number, (0, ts, ts, None), out)
         self._end_all(error or "connection_closed", ts, out)
-        return out
+        return list({id(message): message for message in out}.values())
 
     def _lose(self, direction: int, ts: int, out: list[Message]) -> None:
         """Frames of ``direction`` were not seen."""
