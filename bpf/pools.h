@@ -191,7 +191,8 @@ INLINE int run_pool(void *ctx)
 		goto out;
 	if (r->direction == INGRESS) {
 		if (r->begins == BEGINS_RESPONSE) {
-			t->token = r->uid;
+			/* Where several may wait, user space knows which were answered. */
+			t->token = r->uid ? r->uid : TURN_SEGMENT | r->ts;
 			t->read = r->ts;
 			t->hops = 0;
 		} else if (r->begins == BEGINS_REQUEST) {

@@ -50,10 +50,6 @@ INLINE void turn_did(struct turn_t *t, u64 uid)
 	}
 }
 
-/* A segment from a server of which several requests may wait: which of them was answered with it
- * is known in user space, which has the protocol's parser. */
-#define TURN_SEGMENT (1ULL << 62) /* and when it was read */
-
 INLINE void turn_does(u64 uid)
 {
 	struct turn_t *t = my_turn();

@@ -380,6 +380,11 @@ struct python_copy_t {
 	u64 ts;
 };
 
+/* The number of a segment from a server of which several requests may wait, with the time at which it
+ * was read: which of them were answered with it is known in user space, which has the protocol's
+ * parser. */
+#define TURN_SEGMENT (1ULL << 62)
+
 /* A thread's turn, see turns.h. */
 struct turn_t {
 	u64 since; /* when its last wait was over */

@@ -166,10 +166,14 @@ class Anchors:
         certain = not timer_due and (opened or idle or len(process.open) == 1)
         turns.wrote(x, cause, certain, len(process.open) == 1)
 
-    def turns(self, pid: int) -> Turns | None:
-        """The turns of a process, if it has shown any."""
-        process = self.processes.get(pid)
-        return process.turns if process is not None else None
+    def came(self, pid: int, ts: int, answered: list[Live | None]) -> None:
+        """A watched process has read a segment at ``ts`` that ended the replies to these
+        requests (None: of no interest)."""
+        process = self.processes[pid]
+        if process.turns is not None:
+            process.turns.came(ts, answered)
+        if process.workers is not None:
+            process.workers.came(ts, answered)
 
     def hold_worker(self, x: Live, own: int, woken: int, serves: bool) -> None:
         """A client's request was written by a thread that carries none: in its segment

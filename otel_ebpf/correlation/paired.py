@@ -103,10 +103,10 @@ class PairedConnection(Conversation):
         # Those that pair by a number of the protocol's are always in step.
         if not parser.upgraded and not getattr(parser, "in_step", True):
             owner.counts["segments_out_of_step"] += 1
-        turns = owner.parents.anchors.turns(record.tgid) if direction != parser.client else None
-        if turns is not None:
+        anchors = owner.parents.anchors
+        if direction != parser.client and record.tgid in anchors.processes:
             ended = [m for m in messages if m.kind == base.RESPONSE and m.complete]
-            turns.came(record.ts, [self.open.get(m.stream) for m in ended])
+            anchors.came(record.tgid, record.ts, [self.open.get(m.stream) for m in ended])
         for message in messages:
             self.take(message, owner)
         if parser.upgraded is not None and not self._left:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.turns import SEGMENT
 
 OWN = "pool.segment"
 OUT = "pool.wake"
@@ -30,6 +31,8 @@ FAR = "far"
 TRUST = 0.999
 """Share of its tests that a rule must have passed."""
 LATE = 128
+MAX_CAME = 1024
+"""Segments of one process of which it is known which replies they ended."""
 MAX_ASKED = 16_384
 """Requests of one process of which it is known what was told."""
 WINDOW = 20_000
@@ -96,6 +99,8 @@ class Workers:
         self._of_segment: dict[int, list[_Asked]] = {}
         self._woken_by: OrderedDict[int, list[Live]] = OrderedDict()
         """Segment -> requests of threads that it had woken."""
+        self._came: OrderedDict[int, list[int]] = OrderedDict()
+        """Segments that were read -> requests whose replies ended with them."""
         self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief(), FAR: Belief()}
 
     def wrote(self, x: Live, own: int, woken: int, serves: bool) -> None:
@@ -110,10 +115,22 @@ class Workers:
             if len(self._woken_by) > MAX_ASKED:
                 self._woken_by.popitem(last=False)
 
+    def came(self, ts: int, answered: list[Live | None]) -> None:
+        """What was read at ``ts`` has ended the replies to these requests (None: no matter)."""
+        uids = [x.uid for x in answered if x is not None]
+        if uids:
+            self._came[SEGMENT | ts] = uids
+            if len(self._came) > MAX_CAME:
+                self._came.popitem(last=False)
+
     def woke(self, uid: int, segment: int, how: int) -> None:
         """The response to request ``uid`` has led to a wake of the thread of ``segment``; ``how``:
         how many threads were between the one that read it and this one, and LATE where this
         one began to wait after it had been read: that contradicts, but claims nothing."""
+        for each in self._came.get(uid, (uid,)):
+            self._woke(each, segment, how)
+
+    def _woke(self, uid: int, segment: int, how: int) -> None:
         asked = self._asked.get(uid)
         if asked is None or segment in asked.outs:
             return

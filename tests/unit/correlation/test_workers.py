@@ -3,7 +3,7 @@ of a segment that they are for."""
 
 from __future__ import annotations
 
-from otel_ebpf.correlation import workers
+from otel_ebpf.correlation import turns, workers
 from otel_ebpf.correlation.parents import WORKERS
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
@@ -16,6 +16,7 @@ from tests.unit.correlation.world import (
     get,
     reply,
 )
+from tests.unit.protocols.test_redis import bulk, command
 
 A, B, C, D = 1 << 40, 2 << 40, 3 << 40, 4 << 40
 
@@ -219,3 +220,23 @@ def test_an_event_loops_thread_is_at_many_requests_so_its_segments_mean_none() -
     world.answer(world.second, B)
     world.wait(SECOND)
     assert_root(world.span("/of-b"))
+
+
+def test_a_call_on_a_connection_of_several_is_known_by_the_segment_that_answered_it() -> None:
+    world = Pool()
+    shared = world.wire(2, 3)
+    members = {"protocol": 80, "flags": layout.FLAG_FRESH}
+    for name in ("a", "b"):
+        asked = {**members, "begins": layout.REQUEST, "rule": layout.RULE_WORKER, "goid": D}
+        world.feed(shared.client.send(command("GET", name), **asked))
+    for segment, value in ((A, b"1"), (B, b"2")):
+        read = shared.client.recv(bulk(value), begins=layout.RESPONSE, **members)
+        world.feed(read)
+        number = turns.SEGMENT | read.ts
+        world.feed(shared.client.tell(layout.WAKE, uid=number, goid=segment))
+    world.answer(world.second, B)
+    world.answer(world.first, A)
+    world.wait(SECOND)
+    calls = {x.request.text: x for x in world.out if x.protocol == "redis"}
+    assert_child(calls["GET a"], world.server_span("/a"), workers.OUT)
+    assert_child(calls["GET b"], world.server_span("/b"), workers.OUT)
