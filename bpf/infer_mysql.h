@@ -54,7 +54,10 @@ INLINE bool infer_mysql_command(const u8 *p, u32 n)
 	if (p[4] == MYSQL_QUERY || p[4] == MYSQL_PREPARE) {
 		/* Of MySQL since 8.0.23 numbers of attributes may come before the text. */
 		bool none = p[4] == MYSQL_QUERY && !p[5] && p[6] == 1;
-		return is_text(p[7]) && is_text(p[8]) && (none || (is_text(p[5]) && is_text(p[6])));
+		bool text = none || (is_text(p[5]) && is_text(p[6]));
+		for (u32 i = 7; i < INFER_BYTES; i++)
+			text &= i >= n || is_text(p[i]);
+		return text;
 	}
 	return p[4] == MYSQL_EXECUTE && n >= 14 && p[9] <= 9 && p[10] == 1 && !p[11] && !p[12] &&
 	       !p[13];

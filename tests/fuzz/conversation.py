@@ -146,6 +146,14 @@ def seeds(protocol: Descriptor) -> Iterator[bytes]:
         yield from (bytes(talk) for talk in talks.values())
 
 
+def segments(number: int) -> Iterator[bytes]:
+    """Every segment of the protocol in the recordings, as far as it was captured."""
+    for capture in sorted(CAPTURES.glob("*.cap.gz")):
+        for record in _records(capture):
+            if record.protocol == number and record.type == layout.DATA and record.data:
+                yield record.data
+
+
 def step(direction: int, data: bytes, length: int) -> bytes:
     """A segment, as a step."""
     data = data[:MOST]
