@@ -9,6 +9,7 @@
 #ifndef OTEL_EBPF_MESSAGES_H
 #define OTEL_EBPF_MESSAGES_H
 
+#include "infer_fastcgi.h"
 #include "infer_kafka.h"
 #include "infer_memcached.h"
 #include "infer_mysql.h"
@@ -23,9 +24,13 @@
 /* Tries the protocols on a connection of which nothing is known. op->head has n bytes. */
 INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 {
-	u8 begins = infer_redis(op->head, n, TOWARDS_UNKNOWN, true);
+	u8 begins = infer_fastcgi(op->head, n, TOWARDS_UNKNOWN, true);
 
+	*protocol = PROTOCOL_FASTCGI;
+	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_FASTCGI))
+		return begins;
 	*protocol = PROTOCOL_REDIS;
+	begins = infer_redis(op->head, n, TOWARDS_UNKNOWN, true);
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_MYSQL;
@@ -47,6 +52,8 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 /* What a segment begins, of a connection whose protocol is known. */
 INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards, bool start)
 {
+	if (protocol == PROTOCOL_FASTCGI)
+		return infer_fastcgi(op->head, n, towards, start);
 	if (protocol == PROTOCOL_REDIS)
 		return infer_redis(op->head, n, towards, start);
 	if (protocol == PROTOCOL_POSTGRESQL)

@@ -45,7 +45,7 @@ INLINE void drop_fd(void *ctx, u64 id, s32 fd)
 	if (!st || st->socket_id != socket_id)
 		return;
 	st->last_key = 0;
-	turn_ends(sk, st);
+	turn_closes(sk, st);
 	if (st->refs > 1) {
 		st->refs -= 1;
 		return;
@@ -76,11 +76,6 @@ int exit_socket(struct sys_exit_args *c)
 	return 0;
 }
 
-int enter_accept(struct sys_enter_args *c)
-{
-	return remember(CALL_ACCEPT, c->args[0], 0);
-}
-
 /* Starts a socket afresh with the role that the call gives it. */
 INLINE struct socket_state_t *start_socket(void *ctx, struct member_fields_offset *o, u64 id,
 					   s32 fd, u8 role, u64 *sk_out)
@@ -107,15 +102,15 @@ INLINE struct socket_state_t *start_socket(void *ctx, struct member_fields_offse
 	return st;
 }
 
+/* Its entry is of no interest: workers wait in it long before the agent comes. */
 int exit_accept(struct sys_exit_args *c)
 {
 	u64 id = bpf_get_current_pid_tgid(), sk = 0;
 	u32 tgid = id >> 32, one = 1;
 	struct member_fields_offset *o = offsets();
 	struct trace_conf_t *conf = config();
-	struct data_args_t args;
 
-	if (!recall(CALL_ACCEPT, &args) || c->ret < 0 || !o || !o->ready || !conf)
+	if (c->ret < 0 || !o || !o->ready || !conf || !tracing(tgid))
 		return 0;
 	drop_fd(c, id, c->ret);
 	struct socket_state_t *st = start_socket(c, o, id, c->ret, ROLE_SERVER, &sk);

@@ -31,6 +31,7 @@ int enter_epoll(struct sys_enter_args *c)
 			return 0;
 	}
 	t->batched = pi->turns == TURNS_BATCHED;
+	t->proxy = pi->turns == TURNS_PROXY;
 	turn_place(t, pi, c->args[1]);
 	if (timeout) { /* nothing is left to do */
 		t->first = 0;

@@ -98,12 +98,21 @@ INLINE void turn_ends(u64 sk, struct socket_state_t *st)
 	if (!t)
 		return;
 	opened = turn_opened_map.lookup(&sk);
-	u64 used_for = st->protocol == PROTOCOL_HTTP1 ? st->uid : 0;
+	u64 used_for = st->protocol != PROTOCOL_HTTP2 && !st->several ? st->uid : 0;
 	if (opened && opened->socket_id == st->socket_id)
 		used_for = opened->last;
 	turn_did(t, 0);
 	if (used_for)
 		turn_did(t, used_for);
+}
+
+/* It is closed. A proxy's idle connection may go in anybody's turn, to make room for another. */
+INLINE void turn_closes(u64 sk, struct socket_state_t *st)
+{
+	struct turn_t *t = my_turn();
+
+	if (t && (!t->proxy || st->is_request || turn_opened_map.lookup(&sk)))
+		turn_ends(sk, st);
 }
 
 /* A timer may have run since the loop's wait was over. */

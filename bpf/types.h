@@ -397,7 +397,8 @@ struct turn_t {
 	u16 others; /* what it has read beside that; the cause is one of several then */
 	u8 zero;   /* the last look was no wait */
 	u8 batched;
-	u8 pad[4];
+	u8 proxy;
+	u8 pad[3];
 };
 
 /* A connection that no request was written on yet. */

@@ -33,8 +33,8 @@ _RECEIVES = ("read", "recvfrom", "recvmsg", "recvmmsg", "readv")
 
 _SHARED = (
     # call, entry program, exit program
-    ("accept", "enter_accept", "exit_accept", True),
-    ("accept4", "enter_accept", "exit_accept", False),
+    ("accept", None, "exit_accept", True),
+    ("accept4", None, "exit_accept", False),
     ("dup", "enter_dup", "exit_dup", False),
     ("dup2", "enter_dup2", "exit_dup", True),
     ("dup3", "enter_dup2", "exit_dup", False),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import http1, http2, kafka, memcached, mysql, postgresql, redis
+from . import fastcgi, http1, http2, kafka, memcached, mysql, postgresql, redis
 from .descriptor import Descriptor
 
 PROTOCOLS: tuple[Descriptor, ...] = (
+    fastcgi.PROTOCOL,
     http1.PROTOCOL,
     http2.PROTOCOL,
     kafka.PROTOCOL,

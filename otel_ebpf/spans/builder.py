@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from otel_ebpf.correlation.model import Exchange
 from otel_ebpf.spans import semconv
+from otel_ebpf.spans.cgi import CgiSpans
 from otel_ebpf.spans.clock import Clock
 from otel_ebpf.spans.db import DbSpans
 from otel_ebpf.spans.http import HttpSpans
@@ -29,6 +30,7 @@ class ProtocolSpans(Protocol):
 PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "http": HttpSpans,
     "grpc": RpcSpans,
+    "fastcgi": CgiSpans,
     "redis": DbSpans,
     "postgresql": DbSpans,
     "memcached": DbSpans,
