@@ -29,7 +29,13 @@ WEB_PACKAGES = (
     "gunicorn>=22",
     "requests>=2.31",
 )
-DATABASE_PACKAGES = ("aiohttp>=3.10,<4", "psycopg[binary]>=3.1", "redis>=5")
+DATABASE_PACKAGES = (
+    "aiohttp>=3.10,<4",
+    "aiomysql>=0.2",
+    "asyncpg>=0.29",
+    "psycopg[binary]>=3.1",
+    "redis>=5",
+)
 _TRIES = 3
 
 

@@ -25,7 +25,9 @@ MAX_STATEMENTS = 256
 _UNKNOWN = Sql("", "", "", "", 0)
 _READY = b"Z\0\0\0\5"
 
-_QUERY, _EXECUTE, _SYNC, _START = range(4)
+_QUERY, _EXECUTE, _SYNC, _START, _FLUSH = range(5)
+_WITHIN = (_EXECUTE, _FLUSH)
+"""Those that end without ReadyForQuery."""
 
 
 class Call(Message):
@@ -33,17 +35,19 @@ class Call(Message):
 
     Attributes:
         part: what it is. _SYNC: ReadyForQuery alone, of preparations without an Execute where
-            it has a head.
+            it has a head. _FLUSH: preparations whose answers the client asks for at once.
         answer: the response, once it has begun.
         failure: SQLSTATE of it.
+        due: answers that are still to come to a _FLUSH.
     """
 
-    __slots__ = ("began", "failure", "part")
+    __slots__ = ("began", "due", "failure", "part")
 
     def __init__(self, part: int, direction: int, start: int, token: Any, offset: int) -> None:
         super().__init__(REQUEST, direction, start, token, offset, None)
         self.part = part
         self.failure = ""
+        self.due = 0
         self.began: tuple[int, Any, int] | None = None
 
 
@@ -54,9 +58,11 @@ class PostgresqlParser:
     """
 
     __slots__ = (
+        "_aborted",
         "_answers",
-        "_calls",
         "_database",
+        "_due",
+        "_failure",
         "_group",
         "_last_answer",
         "_lost",
@@ -86,7 +92,9 @@ class PostgresqlParser:
         self._group: Message | None = None
         """The first message of a call whose Execute has not come."""
         self._parsed: Sql | None = None
-        self._calls = 0  # Executes since the last Sync
+        self._due = 0  # answers to the group so far
+        self._aborted = False  # the server skips all up to a Sync that has not been sent
+        self._failure = ""  # of the group
         self._lost = [False, False]
         self._serial = 0
         self._ssl = False
@@ -185,7 +193,9 @@ class PostgresqlParser:
             self._requests.reset()
             self._answers.reset()
             self._group = None
-            self._calls = 0
+            self._due = 0
+            self._aborted = False
+            self._failure = ""
 
     def _request(self, direction: int, ts: int, token: Any, out: list[Message]) -> None:
         frames = self._requests
@@ -199,6 +209,7 @@ class PostgresqlParser:
                     REQUEST, direction, frames.start, frames.token, frames.offset, None
                 )
             self._group.length += frames.length
+            self._due += 1
         if kind == 80:  # Parse
             name, text = _name(frames.body)
             query = text[: text.find(b"\0")] if b"\0" in text else text
@@ -211,9 +222,12 @@ class PostgresqlParser:
         elif kind == 69:  # Execute
             sql = self._portals.get(_name(frames.body)[0], _UNKNOWN)
             self._call(_EXECUTE, sql, token, out)
-            self._calls += 1
         elif kind == 83:  # Sync
             self._end_group(frames, direction, token, out)
+            self._aborted = False
+            self._failure = ""
+        elif kind == 72 and self._group is not None:  # Flush
+            self._prepared(_FLUSH, frames, token, out)
         elif kind == 81:  # Query
             self._group = Message(
                 REQUEST, direction, frames.start, frames.token, frames.offset, None
@@ -245,20 +259,24 @@ class PostgresqlParser:
             call = Call(_SYNC, direction, frames.start, frames.token, frames.offset)
             self._push(call, out)
         else:
-            sql = self._parsed or _UNKNOWN
-            head = DbRequest(
-                SYSTEM,
-                "PREPARE" if self._parsed else "",
-                sql.text,
-                f"PREPARE {sql.summary}".strip() if self._parsed else "",
-                sql.collection,
-                self._database,
-                "",
-                UNLESS_FAILED,
-            )
-            self._group.length += frames.length
-            self._add(_SYNC, head, token, out)
-        self._calls = 0
+            self._prepared(_SYNC, frames, token, out)
+
+    def _prepared(self, part: int, frames: Frames, token: Any, out: list[Message]) -> None:
+        """Preparations without an Execute are a call of the client's own."""
+        assert self._group is not None
+        sql = self._parsed or _UNKNOWN
+        head = DbRequest(
+            SYSTEM,
+            "PREPARE" if self._parsed else "",
+            sql.text,
+            f"PREPARE {sql.summary}".strip() if self._parsed else "",
+            sql.collection,
+            self._database,
+            "",
+            UNLESS_FAILED,
+        )
+        self._group.length += frames.length
+        self._add(part, head, token, out)
 
     def _add(self, part: int, head: DbRequest, token: Any, out: list[Message]) -> None:
         group, self._group, self._parsed = self._group, None, None
@@ -269,6 +287,12 @@ class PostgresqlParser:
         call.last_token = token
         call.complete = True
         call.truncated = self._requests.truncated
+        call.due, self._due = self._due, 0
+        if self._aborted and part in _WITHIN:
+            call.failure = self._failure or "pipeline_aborted"
+        elif part == _SYNC:
+            call.failure = self._failure
+        self._failure = ""
         self._push(call, out)
 
     def _push(self, call: Call, out: list[Message]) -> None:
@@ -365,8 +389,13 @@ class PostgresqlParser:
         if kind in b"ANSKRv" or not outstanding:
             # Told without being asked; or of a request that nobody saw.
             # A server that shuts down says so in an error; a Sync may be among copied data.
+            prepares = self._group is not None  # its answers may come before it is whole
             if not outstanding and kind in b"ZCDT" and not self._lost[self.client]:
-                self._extra()
+                if kind != 84 or not prepares:
+                    self._extra()
+            elif kind == 69 and prepares and not outstanding:
+                self._failure = _sqlstate(frames.body)
+                self._aborted = True
             return
         front = outstanding[0]
         if front.began is None:
@@ -375,10 +404,16 @@ class PostgresqlParser:
             self._ready(end_ts, token, out)
         elif kind == 69:  # ErrorResponse
             front.failure = _sqlstate(frames.body)
-            if front.part == _EXECUTE or front.part == _START:
+            if front.part in _WITHIN or front.part == _START:
                 outstanding.popleft()
                 self._reply(front, end_ts, token, out)
-                self._fail_group(end_ts, token, out)
+                if front.part != _START:
+                    self._fail_group(end_ts, token, out)
+        elif front.part == _FLUSH and kind in b"123Tn":
+            front.due -= 1
+            if front.due <= 0:
+                outstanding.popleft()
+                self._reply(front, end_ts, token, out)
         elif kind in b"CIs" and front.part == _EXECUTE:
             outstanding.popleft()
             self._reply(front, end_ts, token, out)
@@ -388,17 +423,18 @@ class PostgresqlParser:
     def _fail_group(self, end_ts: int, token: Any, out: list[Message]) -> None:
         """What the server skips up to the next Sync."""
         outstanding = self._outstanding
-        while outstanding and outstanding[0].part == _EXECUTE:
+        while outstanding and outstanding[0].part in _WITHIN:
             call = outstanding.popleft()
             call.failure = "pipeline_aborted"
             self._reply(call, end_ts, token, out)
+        self._aborted = not outstanding
 
     def _ready(self, end_ts: int, token: Any, out: list[Message]) -> None:
         outstanding = self._outstanding
         while outstanding:
             call = outstanding.popleft()
             self._reply(call, end_ts, token, out)
-            if call.part != _EXECUTE:
+            if call.part not in _WITHIN:
                 return
 
     def _reply(
@@ -432,7 +468,7 @@ class PostgresqlParser:
         end_ts, token = self._last_answer
         direction = 1 - self.client
         outstanding = self._outstanding
-        ends = sum(1 for call in outstanding if call.part != _EXECUTE)
+        ends = sum(1 for call in outstanding if call.part not in _WITHIN)
         if ends > 1:
             self._lose(direction, out, desync=False)
             return

@@ -1,4 +1,5 @@
-"""asyncio with redis.asyncio and psycopg: each query belongs to the request that it names."""
+"""asyncio with redis.asyncio, psycopg, asyncpg and aiomysql: each query belongs to the request that
+it names."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.e2e.agent import Agent
 from tests.e2e.query import parent_of
+from tests.mariadb_server import MariadbServer
 from tests.postgresql_server import PASSWORD, PostgresqlServer
 from tests.pythons import DATABASE_PACKAGES, python_with
 from tests.redis_server import RedisServer
@@ -24,8 +26,9 @@ REQUESTS = 120
 @pytest.mark.timeout(300)  # the packages may have to be had first
 def test_queries_of_asyncio_drivers_are_their_requests_children(tmp_path: Path) -> None:
     python = python_with(DATABASE_PACKAGES)
-    with RedisServer(tmp_path) as cache, PostgresqlServer() as database:
-        words: list[str | Path] = [python, PROGRAM, str(cache.port), str(database.port), PASSWORD]
+    with RedisServer(tmp_path) as cache, PostgresqlServer() as database, MariadbServer() as other:
+        ports = [str(server.port) for server in (cache, database, other)]
+        words: list[str | Path] = [python, PROGRAM, *ports, PASSWORD]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
             assert program.stdout is not None
             port = int(program.stdout.readline())
@@ -38,7 +41,7 @@ def test_queries_of_asyncio_drivers_are_their_requests_children(tmp_path: Path) 
                     list(pool.map(ask, range(REQUESTS)))
                 spans = agent.stop(60)
             program.kill()
-    seen = {"redis": 0, "postgresql": 0}
+    seen = {"redis": 0, "postgresql": 0, "mariadb": 0}
     for span in spans:
         query = span["attributes"].get("db.query.text", "")
         named = re.search(r"id[-_](\d+)", query)
@@ -48,5 +51,4 @@ def test_queries_of_asyncio_drivers_are_their_requests_children(tmp_path: Path) 
         assert parent is not None, query
         assert parent["attributes"]["url.path"] == f"/{named[1]}", query
         seen[span["attributes"]["db.system.name"]] += 1
-    assert seen["redis"] == 2 * REQUESTS
-    assert seen["postgresql"] >= REQUESTS
+    assert seen == {"redis": 2 * REQUESTS, "postgresql": 2 * REQUESTS, "mariadb": REQUESTS}

@@ -124,6 +124,57 @@ def test_a_portal_that_is_fetched_from_in_pieces(talk: Talk) -> None:
     assert talk.pairs() == [("SELECT * FROM t", "ok")] * 2
 
 
+FLUSH = frame("H")
+DESCRIBED = frame("t", b"\0\0") + frame("T", b"\0\0")
+
+
+def test_preparations_that_are_flushed_are_calls_of_their_own(talk: Talk) -> None:
+    """asyncpg's way; what is prepared may be executed much later, or never."""
+    talk.ask(parse("SELECT * FROM t WHERE a = $1", "one") + describe("one") + FLUSH)
+    talk.answer(PARSED + DESCRIBED)
+    (prepared,) = talk.requests
+    assert prepared.head.chatter
+    assert talk.pairs() == [("SELECT * FROM t WHERE a = $1", "ok")]
+    talk.silence()
+    for _ in range(2):
+        talk.ask(bind("one") + execute() + SYNC)
+        asked = talk.clock
+        talk.answer(BOUND + row() + done() + READY)
+        assert talk.requests[-1].start == asked
+    assert talk.pairs() == [("SELECT * FROM t WHERE a = $1", "ok")] * 3
+    # A portal without rows, closed together with a statement.
+    talk.ask(bind("one", "p") + describe("p", "P") + frame("C", b"Sone\0") + FLUSH)
+    talk.answer(BOUND + frame("n") + frame("3"))
+    talk.ask(execute("p") + SYNC)
+    talk.answer(done() + READY)
+    assert [end for _, end in talk.pairs()] == ["ok"] * 5
+    assert talk.parser.desyncs == 0
+
+
+def test_what_is_flushed_and_fails_takes_along_what_follows_up_to_the_sync(talk: Talk) -> None:
+    talk.ask(parse("SELECT * FROM nope", "one") + describe("one") + FLUSH)
+    talk.ask(bind("one") + execute())
+    talk.answer(error("42P01"))
+    talk.ask(bind("one") + execute() + SYNC)
+    talk.answer(READY)
+    ends = ["42P01", "pipeline_aborted", "pipeline_aborted"]
+    assert [end for _, end in talk.pairs()] == ends
+    talk.ask(query("SELECT 1"))
+    talk.answer(row() + done() + READY)
+    assert [end for _, end in talk.pairs()] == [*ends, "ok"]
+    assert talk.parser.desyncs == 0
+
+
+@pytest.mark.parametrize("executes", [False, True])
+def test_an_error_that_comes_before_the_call_is_whole(talk: Talk, executes: bool) -> None:
+    talk.ask(parse("SELECT * FROM nope") + describe(""))
+    talk.answer(error("42P01"))
+    talk.ask((bind() + execute() if executes else b"") + SYNC)
+    talk.answer(READY)
+    assert talk.pairs() == [("SELECT * FROM nope", "42P01")]
+    assert talk.parser.desyncs == 0
+
+
 def test_copies_in_and_out(talk: Talk) -> None:
     talk.ask(query("COPY t FROM STDIN"))
     talk.answer(frame("G", b"\0\0\0"))
