@@ -17,6 +17,8 @@ from tests.e2e.agent import Agent
 from tests.e2e.query import Span, select
 from tests.e2e.services import TESTS, Service
 from tests.gobuild import build_go
+from tests.mariadb_server import PASSWORD as MARIADB_PASSWORD
+from tests.mariadb_server import MariadbServer
 from tests.postgresql_server import PASSWORD, PostgresqlServer
 from tests.redis_server import RedisServer
 
@@ -28,6 +30,7 @@ MODULES = {
     PQ: "v1.12.3",
 }
 OLD_MODULES = {OLD_REDIS: "v8.11.4", PQ: "v1.10.9"}
+MYSQL = {"github.com/go-sql-driver/mysql": "v1.9.3"}
 MODES = ("seq", "go", "pool", "poolnone")
 REQUESTS, CALLS = 24, 3
 SILENCE = 0.03
@@ -37,6 +40,17 @@ SILENCE = 0.03
 @pytest.fixture(scope="module")
 def program() -> Path:
     return build_go(SOURCE, requires=MODULES, language="1.21")
+
+
+@pytest.fixture(scope="module")
+def mysql_program() -> Path:
+    return build_go(SOURCE, flags=("-tags=mysql",), requires=MODULES | MYSQL, language="1.21")
+
+
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[MariadbServer]:
+    with MariadbServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +169,13 @@ def test_postgresql_is_called_for_the_request_of_the_context(
                 list(pool.map(lambda name: get(front, name, db), names))
             spans = agent.stop()
     check(judge(spans, front.pid), REQUESTS * CALLS, agent.ledger)
-    if not db.endswith("tx"):
-        return
-    # Each of the transaction's statements goes where the one between them goes.
-    whole = {"BEGIN": CALLS, "SELECT": CALLS, "COMMIT": CALLS}
+    if db.endswith("tx"):
+        transactions(spans, "BEGIN")
+
+
+def transactions(spans: list[Span], begins: str) -> None:
+    """Each of a transaction's statements goes where the one between them goes."""
+    whole = {begins: CALLS, "SELECT": CALLS, "COMMIT": CALLS}
     parents: dict[str, Counter[str]] = {}
     for span in spans:
         statement = span["name"].upper()  # a driver's ping is none of them
@@ -166,6 +183,25 @@ def test_postgresql_is_called_for_the_request_of_the_context(
             parents.setdefault(span["parent_span_id"], Counter())[statement] += 1
     complete = sum(counts == whole for counts in parents.values())
     assert complete >= 0.99 * 3 * REQUESTS, Counter(str(counts) for counts in parents.values())
+
+
+@pytest.mark.parametrize("db", ["mysql", "mysqlprepared", "mysqltx"])
+def test_mariadb_is_called_for_the_request_of_the_context(
+    mysql_program: Path, mariadb: MariadbServer, db: str
+) -> None:
+    """database/sql with go-sql-driver; "tx" in transactions."""
+    name = f"shopper:{MARIADB_PASSWORD}@tcp(127.0.0.1:{mariadb.port})/shop"
+    with Service("front", [mysql_program, "-mysql", name]) as front:
+        get(front, "seq.before", db)
+        with Agent(pids=[front.pid]) as agent:
+            settle(front, agent, db)
+            names = [f"{mode}.{number}" for number in range(REQUESTS) for mode in MODES]
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda name: get(front, name, db), names))
+            spans = agent.stop()
+    check(judge(spans, front.pid), REQUESTS * CALLS, agent.ledger)
+    if db.endswith("tx"):
+        transactions(spans, "START")
 
 
 def test_calls_on_the_handlers_goroutine_need_no_probe(program: Path, redis: RedisServer) -> None:
