@@ -15,6 +15,7 @@
 #include "infer_mysql.h"
 #include "infer_postgresql.h"
 #include "infer_redis.h"
+#include "infer_uwsgi.h"
 
 #define MESSAGE_SLICES 32 /* times what is captured of a run in HTTP */
 #define MESSAGE_MOST 32768
@@ -28,6 +29,10 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 
 	*protocol = PROTOCOL_FASTCGI;
 	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_FASTCGI))
+		return begins;
+	begins = infer_uwsgi(op->head, n, TOWARDS_UNKNOWN, true);
+	*protocol = PROTOCOL_UWSGI;
+	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_UWSGI))
 		return begins;
 	*protocol = PROTOCOL_REDIS;
 	begins = infer_redis(op->head, n, TOWARDS_UNKNOWN, true);
@@ -54,6 +59,8 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 {
 	if (protocol == PROTOCOL_FASTCGI)
 		return infer_fastcgi(op->head, n, towards, start);
+	if (protocol == PROTOCOL_UWSGI)
+		return infer_uwsgi(op->head, n, towards, start);
 	if (protocol == PROTOCOL_REDIS)
 		return infer_redis(op->head, n, towards, start);
 	if (protocol == PROTOCOL_POSTGRESQL)
@@ -140,7 +147,7 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 	r->flags &= ~FLAG_FRESH;
 	if (made && before + op->count == total)
 		r->flags |= FLAG_FRESH;
-	else
+	else if (protocol != PROTOCOL_FASTCGI) /* of which another is hardly under way */
 		st->several = 1;
 	return begins;
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import fastcgi, http1, http2, kafka, memcached, mysql, postgresql, redis
+from . import fastcgi, http1, http2, kafka, memcached, mysql, postgresql, redis, uwsgi
 from .descriptor import Descriptor
 
 PROTOCOLS: tuple[Descriptor, ...] = (
@@ -17,6 +17,7 @@ PROTOCOLS: tuple[Descriptor, ...] = (
     mysql.PROTOCOL,
     postgresql.PROTOCOL,
     redis.PROTOCOL,
+    uwsgi.PROTOCOL,
 )
 
 by_number: Mapping[int, Descriptor] = MappingProxyType({p.number: p for p in PROTOCOLS})

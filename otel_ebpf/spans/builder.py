@@ -31,6 +31,7 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "http": HttpSpans,
     "grpc": RpcSpans,
     "fastcgi": CgiSpans,
+    "uwsgi": CgiSpans,
     "redis": DbSpans,
     "postgresql": DbSpans,
     "memcached": DbSpans,

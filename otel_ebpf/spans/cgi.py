@@ -63,10 +63,12 @@ class CgiSpans:
         if server:
             self._server(found, request, exchange)
         else:
-            found[semconv.SERVER_ADDRESS] = endpoints.peer_address[:limit]
+            if endpoints.peer_address:
+                found[semconv.SERVER_ADDRESS] = endpoints.peer_address[:limit]
             if endpoints.peer_port:
                 found[semconv.SERVER_PORT] = endpoints.peer_port
-        found[semconv.NETWORK_PEER_ADDRESS] = endpoints.peer_address
+        if endpoints.peer_address:
+            found[semconv.NETWORK_PEER_ADDRESS] = endpoints.peer_address
         if endpoints.peer_port:
             found[semconv.NETWORK_PEER_PORT] = endpoints.peer_port
         capture = self._capture_server if server else self._capture_client
@@ -85,11 +87,13 @@ class CgiSpans:
             said = request.variable(b"SERVER_PORT")
             known = host is None and said.isascii() and said.isdigit() and len(said) < 6
             port = int(said) if known else DEFAULT_PORTS.get(request.scheme)
-        found[semconv.SERVER_ADDRESS] = address[:limit]
+        if address:
+            found[semconv.SERVER_ADDRESS] = address[:limit]
         if port:
             found[semconv.SERVER_PORT] = port
         client = request.variable(b"REMOTE_ADDR") or endpoints.peer_address
-        found[semconv.CLIENT_ADDRESS] = client[:limit]
+        if client:
+            found[semconv.CLIENT_ADDRESS] = client[:limit]
         agent = request.header("user-agent")
         if agent is not None:
             found[semconv.USER_AGENT_ORIGINAL] = agent[:limit]

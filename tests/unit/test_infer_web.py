@@ -1,4 +1,4 @@
-"""What bytes the kernel half takes for FastCGI, its header compiled with gcc."""
+"""What bytes the kernel half takes for FastCGI and uwsgi, its header compiled with gcc."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
 _SOURCE = """
 #define OTEL_EBPF_HOST_COMPILE
 #include "infer_fastcgi.h"
+#include "infer_uwsgi.h"
+u8 uwsgi(const u8 *p, u32 n, u64 total, u8 towards, bool start)
+{
+	return infer_uwsgi(p, n, towards, start);
+}
 u8 fastcgi(const u8 *p, u32 n, u64 total, u8 towards, bool start)
 {
 	return infer_fastcgi(p, n, towards, start);
@@ -84,6 +89,31 @@ def test_fastcgi_on_a_known_one(infer: Infer) -> None:
         )
 
 
+PACKET = b"\0\x40\1\0\x0c\0QUERY_STRING\0\0"
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (PACKET, REQUEST),
+        (b"\x05" + PACKET[1:], REQUEST),  # Perl's
+        (b"\0\x40\1\0\5\0HTTPS\2\0on.....", REQUEST),
+        (PACKET[:4], MAYBE),  # uWSGI reads the header by itself
+        (PACKET[:3], NOTHING),
+        (PACKET[:10], NOTHING),
+        (b"\0\x40\1\0\x0c\0Query_STRING\0\0", NOTHING),
+        (b"\0\x40\1\0\x0c\1QUERY_STRING\0\0", NOTHING),
+        (b"\0\x08\0\0\x0c\0QUERY_STRING\0\0", NOTHING),
+        (b"\xc8" + PACKET[1:], NOTHING),
+        (b"\0\0\0\x40", NOTHING),  # another protocol's length
+        (b"\x40\0\0\0", NOTHING),
+        (b"HTTP/1.1 200 OK\r\n", NOTHING),
+    ],
+)
+def test_uwsgi_on_an_unknown_connection(infer: Infer, data: bytes, begins: int) -> None:
+    assert infer("uwsgi", data) == begins
+
+
 def test_random_and_compressed_bytes_begin_nothing(infer: Infer) -> None:
     generator = random.Random(1)
     packed = zlib.compress(bytes(generator.choices(range(64), k=1_000_000)))
@@ -95,4 +125,5 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Infer) -> None:
             at = generator.randrange(len(packed) - size)
             data = packed[at : at + size]
         hits += infer("fastcgi", data) == REQUEST
+        hits += infer("uwsgi", data) == REQUEST
     assert hits == 0
