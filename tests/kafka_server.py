@@ -16,6 +16,7 @@ from tests.javabuild import java_home, maven_jars
 VERSION = "3.9.1"
 CLUSTER = "4L6g3nShT-eMCtK--X86sw"
 USER, PASSWORD = "shop", "s3cr3t-pa55word"
+_METRICS = [f"-Dcom.sun.management.jmxremote.{what}=false" for what in ("authenticate", "ssl")]
 _LOGIN = "org.apache.kafka.common.security"
 
 
@@ -40,7 +41,7 @@ class KafkaServer:
 
     Attributes:
         port: on 127.0.0.1; login: the same broker's, where SASL PLAIN and SCRAM are asked for;
-        pid: of the broker.
+        jmx: where its metrics are; pid: of the broker.
     """
 
     def __init__(self, version: str = VERSION, settings: Mapping[str, str] | None = None) -> None:
@@ -49,7 +50,7 @@ class KafkaServer:
             raise RuntimeError("no JDK")
         classes = os.pathsep.join(map(str, kafka_jars(version)))
         self.folder = Path(tempfile.mkdtemp(prefix="kafka-"))
-        self.port, self.login, controller = _free_ports(3)
+        self.port, self.login, controller, self.jmx = _free_ports(4)
         plain = f'{_LOGIN}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
         said = {
             "process.roles": "broker,controller",
@@ -95,7 +96,8 @@ class KafkaServer:
                 raise RuntimeError(f"kafka format: {made.stdout[-1000:]}{made.stderr[-1000:]}")
             with open(self.folder / "log", "wb") as log:
                 self._process = subprocess.Popen(
-                    [*java, "kafka.Kafka", str(properties)],
+                    [*java[:-2], *_METRICS, f"-Dcom.sun.management.jmxremote.port={self.jmx}",
+                     *java[-2:], "kafka.Kafka", str(properties)],
                     cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )  # fmt: skip
             self.pid = self._process.pid

@@ -186,10 +186,11 @@ def _fetched(body: Body, version: int, part: Part, wanted: dict[tuple[object, in
     """One partition."""
     number, error = body.number(4), body.number(2)
     body.skip(8 + (version >= 4) * 8 + (version >= 5) * 8)
+    aborted: dict[int, list[int]] = {}
     if version >= 4:
-        # Producer and first offset of transactions that were aborted.
         for _ in range(body.count()):
-            body.skip(16)
+            producer, first = body.number(8), body.number(8)
+            aborted.setdefault(producer, []).append(first)
             body.tags()
     body.skip((version >= 11) * 4)
     length = body.length(4)
@@ -198,5 +199,5 @@ def _fetched(body: Body, version: int, part: Part, wanted: dict[tuple[object, in
         part.partition(number)
     if length > 0:
         part.partition(number)
-        part.records.add(body, length, wanted.get((part.key, number), 0))
+        part.records.add(body, length, wanted.get((part.key, number), 0), aborted)
     body.tags()

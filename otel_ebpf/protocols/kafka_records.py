@@ -16,9 +16,9 @@ MAX_CONTEXTS = 128
 _HEADER = 61
 _OLD_HEADER = 17
 _COMPRESSION = ("", "gzip", "snappy", "lz4", "zstd", "other", "other", "other")
-_CONTROL = 0x20
-_MOST = 65_536
-"""Bytes that are unpacked of a batch."""
+_TRANSACTIONAL, _CONTROL = 0x10, 0x20
+_MOST, _MOST_IN_ALL = 65_536, 1 << 20
+"""Bytes that are unpacked of a batch, and of all batches of one topic."""
 # The name's length, the name, the value's length.
 _PARENT = re.compile(rb"\x16traceparent\x6e(?=[0-9a-f]{2}-)")
 _NAME = b"traceparent"
@@ -35,7 +35,7 @@ class Records:
         first: offset of the first; -1: not known.
     """
 
-    __slots__ = ("bytes", "contexts", "count", "first", "unread", "whole")
+    __slots__ = ("_room", "bytes", "contexts", "count", "first", "unread", "whole")
 
     def __init__(self) -> None:
         self.count = 0
@@ -44,10 +44,21 @@ class Records:
         self.contexts: dict[CarriedContext, None] = {}
         self.unread = ""
         self.first = -1
+        self._room = _MOST_IN_ALL
 
-    def add(self, body: Body, length: int, wanted: int = 0) -> None:
+    def add(
+        self,
+        body: Body,
+        length: int,
+        wanted: int = 0,
+        aborted: dict[int, list[int]] | None = None,
+    ) -> None:
         """Reads ``length`` bytes of batches and goes on behind them, whatever they are.
-        ``wanted``: offset of the first message that was asked for; a batch may begin before."""
+
+        ``wanted``: offset of the first message that was asked for; a batch may begin before.
+        ``aborted``: first offsets of transactions, by producer, whose messages the reader passes
+        over; it is used up.
+        """
         self.bytes += length
         end = body.place + length
         while (left := end - body.place) >= _OLD_HEADER:
@@ -62,7 +73,7 @@ class Records:
                 self._old(header)
             elif len(header) < _HEADER:
                 self.whole = False
-            elif size >= _HEADER:
+            elif size >= _HEADER and not (aborted and _is_aborted(header, aborted)):
                 self._batch(header, body.seen(size)[_HEADER:], wanted)
             body.skip(size)
         if end > body.place:
@@ -93,7 +104,8 @@ class Records:
         packed = _COMPRESSION[flags & 7]
         if packed == "gzip":
             try:
-                records = zlib.decompressobj(31).decompress(records, _MOST)
+                records = zlib.decompressobj(31).decompress(records, min(_MOST, self._room) or 1)
+                self._room -= len(records)
             except zlib.error:
                 return
         elif packed:
@@ -101,6 +113,17 @@ class Records:
             return
         if _PARENT.search(records) is not None:
             _find(records, max(wanted - base, 0), self.contexts)
+
+
+def _is_aborted(header: bytes, aborted: dict[int, list[int]]) -> bool:
+    """Whether a batch belongs to one of the transactions. Its marker ends it."""
+    offsets = aborted.get(int.from_bytes(header[43:51], "big", signed=True))
+    base = int.from_bytes(header[:8], "big", signed=True)
+    if not offsets or not header[22] & _TRANSACTIONAL or base < offsets[0]:
+        return False
+    if header[22] & _CONTROL:
+        offsets.pop(0)
+    return True
 
 
 def _find(data: bytes, from_delta: int, into: dict[CarriedContext, None]) -> None:
