@@ -356,7 +356,9 @@ class Anchors:
         """No other exchange was open during all of this one."""
         turns, workers = process.turns, process.workers
         for x in process.held:
-            if x.settled or x.claimed or x.identities or not server.start <= x.start <= server.end:
+            if x.settled or x.claimed or x.relayed or x.identities:
+                continue
+            if not server.start <= x.start <= server.end:
                 continue
             if turns is not None:
                 owner = turns.owner(x.uid)

@@ -147,6 +147,8 @@ class Conversation:
         x.request_message = message
         x.request_truncated = message.truncated
         x.stream = message.stream
+        if self.descriptor is not None:
+            x.relayed = self.descriptor.relayed
         self.pid = pid
         key = self.keys[message.direction]
         if not key and self.ends.family == "unix":

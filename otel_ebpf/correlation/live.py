@@ -62,6 +62,7 @@ class Live(Exchange):
         unmatched: the other side's view of it is waited for, under that key.
         stream: of a connection that carries many, the number; 0 where it does not.
         left: it has been handed on.
+        relayed: whoever wrote it writes for others, too (``Descriptor.relayed``).
         request_message, response_message: as the parser gave them, until it is finished;
             None where :mod:`.usual` needed none.
         on_trial: its parent waits for what is learnt of the goroutine that called, or for a
@@ -90,6 +91,7 @@ class Live(Exchange):
         "on_trial",
         "parent",
         "passed_on",
+        "relayed",
         "request_message",
         "response_message",
         "settled",
@@ -152,6 +154,7 @@ class Live(Exchange):
         self.disputed = False
         self.carried_calls: list[tuple[Live, str]] | None = None
         self.passed_on = False
+        self.relayed = False
         self.candidate: tuple[int, int, int] | None = None
         self.writer = 0
         self.key = 0

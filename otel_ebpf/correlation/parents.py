@@ -188,6 +188,8 @@ class Parents:
                 self._by_call(x, record)
             elif rule == RULE_GOROUTINE:
                 self.bind(x, record.parent_uid, RULES[rule])
+            elif rule == RULE_ANCESTOR and x.relayed:
+                self._abstain(x, "sent_for_others")
             elif rule == RULE_ANCESTOR:
                 # A connection dialled for one request may serve another: who reads the
                 # response will tell.
@@ -197,9 +199,14 @@ class Parents:
             # Not recognised as Go yet when this was recorded: the thread says nothing.
             self._abstain(x, "go_not_ready")
         elif record.flags & (FLAG_TASK | FLAG_TURN) or (
-            record.caller_site and _made(record) and rule in (RULE_NONE, RULE_WORKER, RULE_SERVER)
+            not x.relayed
+            and record.caller_site
+            and _made(record)
+            and rule in (RULE_NONE, RULE_WORKER, RULE_SERVER)
         ):
             self._hold(x, record)
+        elif x.relayed and rule in (RULE_WORKER, RULE_SERVER, RULE_SOLE):
+            self._abstain(x, "sent_for_others")
         elif rule in (RULE_WORKER, RULE_SERVER):
             self._watch(x.pid)
             self.anchors.hold_worker(x, record.goid, record.parent_uid, rule == RULE_SERVER)
@@ -216,7 +223,7 @@ class Parents:
         elif rule == RULE_AMBIGUOUS:
             self._abstain(x, "ambiguous_thread")
         else:
-            if self.threads.serves(x.pid):
+            if self.threads.serves(x.pid) and not x.relayed:
                 self._worker(x.pid)
             if record.caller_goid:  # a thread of Python's with a context, but no request
                 self._watch(x.pid)
@@ -259,7 +266,8 @@ class Parents:
             return
         chain = (record.caller_goid, record.caller_site, record.context_uid)
         born = (0, _made(record), record.caller_uid)
-        known = 1 + bool(chain[1]) + bool(chain[2])
+        # Who sends for others runs in a copy of the context of whoever started that.
+        known = 1 if x.relayed else 1 + bool(chain[1]) + bool(chain[2])
         self.anchors.hold(x, chain[:known], born[:known])
 
     def responded(self, x: Live, record: Record) -> None:

@@ -24,6 +24,8 @@ class Descriptor:
         multiplexed: requests and responses pair by ``Message.stream``, not by their order.
             The parser then follows ``base.StreamParser``.
         pairs: the parser knows which response is whose; it follows ``base.PairingParser``.
+        relayed: client libraries write from threads of their own, for several callers at once and
+            after these have gone on. Parents that are inferred are not believed.
         memory: makes what all connections of a pairing protocol know together. Its parsers have
             ``remember(memory, process)``, called before ``begin``.
     """
@@ -34,4 +36,5 @@ class Descriptor:
     carried_context: Callable[[Any], CarriedContext | None] | None = None
     multiplexed: bool = False
     pairs: bool = False
+    relayed: bool = False
     memory: Callable[[], Any] | None = None

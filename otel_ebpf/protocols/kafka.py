@@ -480,4 +480,6 @@ class KafkaParser:
         return []
 
 
-PROTOCOL = Descriptor(name="kafka", number=100, parser=KafkaParser, pairs=True, memory=KafkaMemory)
+PROTOCOL = Descriptor(
+    name="kafka", number=100, parser=KafkaParser, pairs=True, relayed=True, memory=KafkaMemory
+)
