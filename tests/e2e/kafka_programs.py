@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 USER, PASSWORD = "shop", "s3cr3t-pa55word"
 SECRET_KEY, SECRET_VALUE = b"secret-key", b"secret-value"
@@ -121,7 +122,9 @@ def failing(address: str, login: str) -> None:
     create(address, NewTopic("small", 1, 1, config={"max.message.bytes": "1000"}))
     producer = Producer({"bootstrap.servers": address, "client.id": "shop"})
     failed: list[str] = []
-    producer.produce("small", b"x" * 5000, on_delivery=lambda e, _: failed.append(e.name()))
+    producer.produce(
+        "small", b"x" * 5000, on_delivery=lambda e, _: failed.append(e.name() if e else "")
+    )
     producer.flush()
     try:
         create(address, NewTopic("small", 1, 1))

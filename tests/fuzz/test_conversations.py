@@ -15,7 +15,7 @@ from otel_ebpf.protocols.registry import PROTOCOLS, by_name
 from tests.fuzz.conversation import FOUND, Player, seeds
 from tests.fuzz.inference import build, names
 
-RECORDED = ("http", "http2", "postgresql", "redis")
+RECORDED = ("http", "http2", "kafka", "postgresql", "redis")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 FLEXIBLE = {0: 9, 1: 12, 2: 6, 3: 9, 8: 8, 10: 3, 11: 6, 12: 4, 18: 3, 22: 2, 36: 2}
 ID = bytes(range(16))
 
-Topics = Mapping[str | bytes, Mapping[int, bytes]]
+Topics = Mapping[Any, Mapping[int, bytes]]
+"""By name, or by id."""
 
 
 def i16(number: int) -> bytes:
@@ -120,7 +122,7 @@ def produce(number: int, topics: Topics, version: int = 9, acks: int = -1) -> by
 
 
 def produced(
-    number: int, topics: Mapping[str | bytes, Mapping[int, int]], version: int = 9, base: int = 100
+    number: int, topics: Mapping[Any, Mapping[int, int]], version: int = 9, base: int = 100
 ) -> bytes:
     """The answer; of each partition its error's code."""
     new = version >= 9
@@ -143,7 +145,7 @@ def produced(
 
 def fetch(
     number: int,
-    topics: Mapping[str | bytes, Mapping[int, int]],
+    topics: Mapping[Any, Mapping[int, int]],
     version: int = 12,
     replica: int = -1,
     epoch: int = 0,

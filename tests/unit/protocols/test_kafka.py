@@ -76,7 +76,7 @@ def test_each_topic_is_a_send_of_its_own_with_its_own_error_and_place() -> None:
     a, b, c = talk.requests
     assert [m.head.batch for m in (a, b, c)] == [4, 1, 1]
     assert [m.head.partition for m in (a, b, c)] == ["", "0", "7"]
-    assert [[int.from_bytes(x.trace_id) for x in m.head.contexts] for m in (a, b, c)] == [
+    assert [[int.from_bytes(x.trace_id, "big") for x in m.head.contexts] for m in (a, b, c)] == [
         [1, 2, 3], [9], [4],
     ]  # fmt: skip
     # The views of client and server are joined by where in the stream a request begins.
@@ -139,7 +139,7 @@ def test_messages_before_the_wanted_offset_do_not_count_nor_link() -> None:
     talk.answer(fetched(1, {"orders": {0: traced(1, 2, 3, 4, base=100) + traced(5, base=104)}}))
     head = talk.requests[0].head
     assert head.batch == 3
-    assert [int.from_bytes(x.trace_id) for x in head.contexts] == [3, 4, 5]
+    assert [int.from_bytes(x.trace_id, "big") for x in head.contexts] == [3, 4, 5]
 
 
 def test_within_a_session_who_does_not_move_is_not_named_again() -> None:
