@@ -42,8 +42,9 @@ fuzz: test-setup ## change recorded bytes until a parser breaks, one minute each
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]'
 	@tests/fuzz/run
 
-bench: setup ## measure overhead: untraced and traced, interleaved
+bench: test-setup ## measure overhead: untraced and traced, interleaved; and the parsers
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(AS_ROOT) tests/benchmarks/run
+	@$(BIN)/python -m tests.benchmarks.parsers
 
 accuracy: setup ## measure precision and recall of parent links
 	@$(WITH_GO) && export PATH GOTOOLCHAIN && $(AS_ROOT) tests/accuracy/run

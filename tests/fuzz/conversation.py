@@ -56,7 +56,7 @@ class Player:
             parser.begin(client)
         messages: dict[int, Message] = {}
         done: set[int] = set()
-        for number, (what, direction, piece, length, tail, clock) in enumerate(_steps(data)):
+        for number, (what, direction, piece, length, tail, clock) in enumerate(steps(data)):
             if what == LOST:
                 found = parser.gap(direction, clock)
             elif what == SILENT:
@@ -102,7 +102,7 @@ class Player:
             assert replies.keys() <= asked, "a reply to nothing"
 
 
-def _steps(data: bytes) -> Iterator[tuple[int, int, bytes, int, bytes, int]]:
+def steps(data: bytes) -> Iterator[tuple[int, int, bytes, int, bytes, int]]:
     """(what, direction, captured, length, last bytes, clock) of each step."""
     at, clock = 1, 1000 * MS
     while at < len(data):
