@@ -76,6 +76,25 @@ def test_no_link_of_a_recording_is_wrong_and_few_are_missing(name: str) -> None:
     assert missing < sum(rules.values()) / 2
 
 
+@pytest.mark.parametrize(
+    ("name", "rule", "least"),
+    [
+        ("node-turns", "turn", 300),
+        ("node-frames", "node.context", 100),
+        ("pools-of-threads", "pool.wake", 40),
+    ],
+)
+def test_links_of_loops_and_pools_are_never_wrong(name: str, rule: str, least: int) -> None:
+    found = spans(expectation(name))
+    by_id = {span["span_id"]: span for span in found}
+    rules: Counter[str] = Counter()
+    for span in found:
+        if span["kind"] == "CLIENT" and span["parent_span_id"]:
+            assert truth(by_id[span["parent_span_id"]], "id") == truth(span, "parent")
+            rules[span["attributes"]["otel_ebpf.parent.rule"]] += 1
+    assert rules[rule] >= least, rules
+
+
 def test_the_demo_is_whole_trees() -> None:
     found = spans(expectation("demo"))
     roots = [span for span in found if not span["parent_span_id"]]

@@ -4,6 +4,7 @@ of a segment that they are for."""
 from __future__ import annotations
 
 from otel_ebpf.correlation import turns, workers
+from otel_ebpf.correlation.model import SERVER
 from otel_ebpf.correlation.parents import WORKERS
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
@@ -238,5 +239,6 @@ def test_a_call_on_a_connection_of_several_is_known_by_the_segment_that_answered
     world.answer(world.first, A)
     world.wait(SECOND)
     calls = {x.request.text: x for x in world.out if x.protocol == "redis"}
-    assert_child(calls["GET a"], world.server_span("/a"), workers.OUT)
-    assert_child(calls["GET b"], world.server_span("/b"), workers.OUT)
+    servers = {x.request.target: x for x in world.out if x.kind == SERVER}
+    assert_child(calls["GET a"], servers["/a"], workers.OUT)
+    assert_child(calls["GET b"], servers["/b"], workers.OUT)
