@@ -94,10 +94,10 @@ INLINE u8 infer_mysql(const u8 *p, u32 n, u64 total, u8 towards, bool start)
 }
 
 /* Passwords, and the content of files: all towards the server that is neither a command nor the
- * client's first answer. */
+ * client's first answer. A header alone says nothing yet. */
 INLINE bool mysql_secret(const u8 *p, u32 n)
 {
-	return n >= MYSQL_HEADER && p[3] && !infer_mysql_login(p, n);
+	return n > MYSQL_HEADER && p[3] && !infer_mysql_login(p, n);
 }
 
 #endif

@@ -40,8 +40,9 @@ INLINE void ssl_lost(struct ssl_in_t *in)
 	in->taken = 0;
 }
 
-/* Ciphertext arrived: where its records end. */
-INLINE void ssl_arrived(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st)
+/* Ciphertext arrived: where its records end. `inside`: the thread is in an SSL_read. */
+INLINE void ssl_arrived(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st,
+			bool inside)
 {
 	u64 sk = op->sk;
 	u32 start = 0, n = op->count;
@@ -87,6 +88,8 @@ INLINE void ssl_arrived(struct member_fields_offset *o, struct op_t *op, struct 
 		in->arrived += 1;
 		if (in->arrived - in->used > SSL_RECORDS)
 			in->used = in->arrived - SSL_RECORDS;
+		if (inside && n == TLS_RECORD_HEADER)
+			in->within = in->arrived;
 	}
 	if (in->at - start < n)
 		ssl_lost(in); /* more than are looked at */
@@ -96,10 +99,23 @@ INLINE void ssl_arrived(struct member_fields_offset *o, struct op_t *op, struct 
 INLINE u64 ssl_read_place(struct socket_state_t *st, u64 sk, u64 n, u64 room)
 {
 	struct ssl_in_t *in = ssl_in_map.lookup(&sk);
-	u32 before;
+	u32 before, last;
 
 	if (!in || in->socket_id != st->socket_id || n > 16384)
 		return 0;
+	last = (in->arrived - 1) & (SSL_RECORDS - 1);
+	if (in->used != in->arrived && in->within == in->arrived &&
+	    n + SSL_LEAST_OVERHEAD <= in->sizes[last]) {
+		/* OpenSSL has asked for a header alone, so nothing was left of the records before,
+		 * and it asks for no more once it has something to bring. */
+		in->used = in->arrived;
+		in->end = in->ends[last];
+		in->size = in->sizes[last];
+		in->taken = n;
+		if (!in->overhead && n < room)
+			in->overhead = in->size - n;
+		return tls_place(in->end, n, 0);
+	}
 	if (in->taken && in->taken + n < in->size) {
 		before = in->taken;
 		in->taken += n;

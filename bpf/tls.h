@@ -102,7 +102,8 @@ INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct so
 	u8 header[8] = {};
 
 	if (r->direction == INGRESS && st->tls && !op->go) {
-		ssl_arrived(o, op, st);
+		t = key.goid ? tls_conn_map.lookup(&key) : 0;
+		ssl_arrived(o, op, st, t && t->kind == TLS_READ);
 		return TLS_CIPHER;
 	}
 	if (r->direction == INGRESS && st->tls) {
@@ -127,7 +128,7 @@ INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		t = 0;
 	if (r->direction == INGRESS) {
 		if (t && !op->go)
-			ssl_arrived(o, op, st);
+			ssl_arrived(o, op, st, t->kind == TLS_READ);
 		if (t)
 			return TLS_CIPHER;
 		if ((header[0] == TLS_APPLICATION_DATA || !op->go) && tls_header(header) && key.goid) {

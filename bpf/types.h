@@ -652,6 +652,7 @@ struct ssl_in_t {
 	u32 ends[SSL_RECORDS]; /* numbers behind the latest ones with application data, */
 	u32 sizes[SSL_RECORDS];
 	u32 arrived; /* how many there were, */
+	u32 within;  /* `arrived` when the latest header was asked for within an SSL_read */
 	u32 used;    /* and of how many the program has begun to read */
 	u32 end;     /* of the one that it has begun, */
 	u32 size;

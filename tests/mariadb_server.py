@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ class MariadbServer:
     """Running when the constructor returns, with the performance schema, a database ``shop`` and
     the users ``shopper`` (``mysql_native_password``) and ``modern`` (``ed25519``).
 
+    ``tls``: a certificate and its key.
+
     Attributes:
         port: on 127.0.0.1; path: of the Unix socket; pid: of the server; programs: the folder of
         the command line's clients, and env: what they need.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, tls: Sequence[Path] = ()) -> None:
         program, self.env = debian_program("mariadbd", "usr/sbin/mariadbd", PACKAGES)
         base = program.parents[1]
         self.programs = base / "bin"
@@ -40,6 +43,12 @@ class MariadbServer:
         os.chown(self.folder, user.pw_uid, -1)
         self.path = self.folder / "mysqld.sock"
         self._process: subprocess.Popen[bytes] | None = None
+        for word, file in zip(("cert", "key"), tls, strict=False):
+            place = self.folder / file.name
+            place.write_bytes(file.read_bytes())
+            place.chmod(0o600)
+            os.chown(place, user.pw_uid, -1)
+            arguments += (f"--ssl-{word}={place}",)
         common = [
             *("--no-defaults", f"--basedir={base}", f"--datadir={self.folder / 'data'}"),
             *(f"--plugin-dir={base / 'lib/mysql/plugin'}", "--user=nobody"),

@@ -20,7 +20,8 @@ from otel_ebpf.correlation.parents import Parents
 from otel_ebpf.correlation.streams import StreamConnection
 from otel_ebpf.events import layout
 from otel_ebpf.events.decode import Record
-from otel_ebpf.protocols import registry
+from otel_ebpf.protocols import base, registry
+from otel_ebpf.protocols.base import Parser
 from otel_ebpf.protocols.descriptor import Descriptor
 
 SETTLE = 100_000_000
@@ -33,6 +34,8 @@ AT_ONCE = 32
 MAX_CONNECTIONS = 131_072
 MAX_EARLY, MAX_EARLY_CONNECTIONS = 32, 1024
 """Header blocks told before their connection, and connections that have such."""
+MAX_BEFORE_TLS = 1024
+"""Connections that have turned to TLS, and whose plaintext has not come yet."""
 
 
 class Correlator:
@@ -68,6 +71,7 @@ class Correlator:
         self._held: deque[tuple[int, StreamConnection]] = deque()
         self._memories: dict[str, Any] = {}
         self._early_headers: LRUCache[int, list[Record]] = LRUCache(MAX_EARLY_CONNECTIONS)
+        self._before_tls: LRUCache[int, Parser] = LRUCache(MAX_BEFORE_TLS)
 
     def feed(self, records: Iterable[Record]) -> list[Exchange]:
         """Takes records in the order of time; returns what is finished and decided."""
@@ -302,6 +306,8 @@ class Correlator:
             connection.opener = before.opener
             connection.upgraded = before.parser is not None
         connection.speak(descriptor)
+        if isinstance(connection, PairedConnection):
+            connection.follow(self._before_tls.pop(record.socket_id, None))
         if isinstance(connection, StreamConnection):
             for early in self._early_headers.pop(record.socket_id, ()):
                 connection.told(early, self)
@@ -330,6 +336,8 @@ class Correlator:
         connection = self.connections.pop(socket_id, None)
         if connection is None:
             return
+        if connection.parser is not None and connection.parser.upgraded == base.TLS:
+            self._before_tls[socket_id] = connection.parser
         connection.end(ts, error, self)
         for pid in {connection.opener, connection.pid}:
             if pid in self.parents.anchors.processes:

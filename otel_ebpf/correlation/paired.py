@@ -53,6 +53,13 @@ class PairedConnection(Conversation):
         """See ``Conversation``."""
         return len(self.open)
 
+    def follow(self, before: base.Parser | None) -> None:
+        """``before``: the parser of what passed here before TLS. It may know what the server
+        has said of itself."""
+        follow = getattr(self.parser, "follow", None)
+        if follow is not None and isinstance(before, type(self.parser)):
+            follow(before)
+
     def segment(self, record: Record, owner: Correlator) -> None:
         """See ``Conversation``."""
         self.last_ts = record.end_ts

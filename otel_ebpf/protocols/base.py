@@ -25,8 +25,8 @@ TAIL = 8
 REQUEST = 1
 RESPONSE = 2
 
-COMPRESSED = "compressed"
-"""``Parser.upgraded`` of a connection whose messages are compressed from here on."""
+COMPRESSED, TLS = "compressed", "tls"
+"""``Parser.upgraded`` of a connection whose messages are so from here on."""
 
 
 class Message:

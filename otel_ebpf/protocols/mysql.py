@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-from .base import COMPRESSED, REQUEST, RESPONSE, Message
+from .base import COMPRESSED, REQUEST, RESPONSE, TLS, Message
 from .database import DONE, UNLESS_FAILED, DbRequest, DbResponse
 from .descriptor import Descriptor
 from .mysql_answers import FILE, GOES_ON, LOGIN, PREPARED, RESULTS, ROWS, TEXT, WRONG, Answer, ends
@@ -158,6 +158,12 @@ class MysqlParser:
         """See ``base.PairingParser.begin``."""
         self.client = client
         self._sync.begin(fresh)
+
+    def follow(self, before: MysqlParser) -> None:
+        """Within TLS the connection goes on behind the greeting that ``before`` has read."""
+        self._system = before._system
+        self._offered = before._offered
+        self._status = before._status
 
     def feed(
         self,
@@ -321,7 +327,7 @@ class MysqlParser:
     def _logs_in(self, direction: int, packet: Packets, out: list[Message]) -> None:
         body = packet.body
         if packet.number in (1, 2) and wants_tls(body):
-            self.upgraded = "tls"
+            self.upgraded = TLS
             return
         login = read_login(body) if packet.number in (1, 2) else None
         if login is None:

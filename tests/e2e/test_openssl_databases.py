@@ -16,6 +16,8 @@ import psycopg
 import pytest
 
 from tests.e2e.agent import Agent, Span, agent_command
+from tests.mariadb_server import PASSWORD as MARIADB_PASSWORD
+from tests.mariadb_server import MariadbServer
 from tests.postgresql_server import PASSWORD, PostgresqlServer
 from tests.pythons import python_with
 from tests.redis_server import RedisServer
@@ -46,6 +48,22 @@ with psycopg.connect(where) as connection:
     for n in range(20):
         connection.execute("insert into shelf values (%s, %s)", ("secret word", n))
     assert connection.execute("select count(*) from shelf").fetchone() == (20,)
+"""
+
+_MARIADB = """
+import pymysql, ssl, sys
+sys.stdin.readline()
+where = {"host": "127.0.0.1", "port": int(sys.argv[1]), "user": "shopper"}
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+client = pymysql.connect(**where, password=sys.argv[2], database="shop", ssl=context)
+cursor = client.cursor()
+cursor.execute("create table shelf (name text, number int)")
+for n in range(20):
+    cursor.execute("insert into shelf values (%s, %s)", ("secret word", n))
+cursor.execute("select * from shelf, shelf as other, shelf as third")
+assert len(cursor.fetchall()) == 8000
+client.close()
 """
 
 _OLD_PACKAGES = ("psycopg2-binary==2.9.6",)
@@ -181,5 +199,24 @@ def test_postgresql(pair: tuple[Path, Path], tmp_path: Path, old: bool) -> None:
         found = told(spans, kind)
         assert (found["INSERT"], found["CREATE TABLE"]) == (20, 1), (found, agent.errors)
     assert "secret word" not in str(spans) and PASSWORD not in str(spans)
+    right, every = joined([s for s in spans if "INSERT" in s["name"]])
+    assert right >= every - 1, agent.errors
+
+
+def test_mariadb(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """TLS begins behind the server's greeting; both turn to it in the middle of the login."""
+    with MariadbServer(tls=pair) as server:
+        spans, agent = run(
+            _MARIADB, str(server.port), MARIADB_PASSWORD, server=server.pid, folder=tmp_path
+        )
+    for kind in ("CLIENT", "SERVER"):
+        found = told(spans, kind)
+        assert (found["INSERT"], found["CREATE TABLE"], found["SELECT"]) == (20, 1, 1), (
+            found,
+            agent.errors,
+        )
+    assert {s["attributes"]["db.system.name"] for s in spans} == {"mariadb"}
+    assert {s["attributes"]["db.namespace"] for s in spans} == {"shop"}
+    assert "secret word" not in str(spans) and MARIADB_PASSWORD not in str(spans)
     right, every = joined([s for s in spans if "INSERT" in s["name"]])
     assert right >= every - 1, agent.errors

@@ -244,7 +244,8 @@ def test_passwords_and_files_are_not_taken(infer: Inference) -> None:
         assert infer("mysql_hides", wire.packet(number, b"s3cr3t\0"))
         assert infer("mysql_hides", wire.packet(number, bytes(32)))
         assert infer("mysql_hides", wire.packet(number, b"s3cr3t,1,2,3\n" * 100))
-    for data in (wire.login(), wire.login(first=2), wire.query("SELECT 1"), wire.execute(1)):
+    asked = (wire.login(), wire.login(first=2), wire.tls_wish(), wire.query("SELECT 1"))
+    for data in (*asked, wire.execute(1), wire.packet(3, b"s3cr3t")[:4]):
         assert not infer("mysql_hides", data)
 
 

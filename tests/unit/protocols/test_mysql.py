@@ -302,6 +302,20 @@ def test_a_login_behind_tls_is_a_beginning() -> None:
         assert talk.requests[0].head.system == "mariadb"  # its own client says so
 
 
+def test_what_the_greeting_said_is_known_within_tls() -> None:
+    before = Talk(MysqlParser())
+    before.answer(greeting("11.4.2-MariaDB", NEW | SSL))
+    before.ask(tls_wish())
+    talk = Talk(MysqlParser(), False)
+    talk.parser.follow(before.parser)
+    talk.ask(login(first=2, flags=NEW | COMPRESS))  # which the server has not offered
+    talk.answer(ok(3))
+    talk.ask(query("SELECT 'it\\'s', 1"))
+    talk.answer(result())
+    assert talk.pairs() == [("CONNECT", "ok"), ("SELECT ?, ?", "ok")]
+    assert talk.requests[0].head.system == "mariadb"
+
+
 def test_headers_read_alone(talk: Talk) -> None:
     """As servers, and some clients, read: 4 bytes, then the rest."""
     for asked, answered in ((query("SELECT 1"), result(old=is_old(talk))), (command(0x0E), ok())):
