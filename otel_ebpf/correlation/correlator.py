@@ -11,7 +11,6 @@ from cachetools import LRUCache
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.connection import Connection
 from otel_ebpf.correlation.conversation import ERRNO, Conversation
-from otel_ebpf.correlation.datagrams import Datagrams
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import SERVER, Exchange
@@ -62,7 +61,6 @@ class Correlator:
         self.on_finished: Callable[[Live], None] | None = None
         self.assembly = Assembly(self.ids, self.counts)
         self.parents = Parents(self.assembly, self.counts)
-        self.datagrams = Datagrams(self)
         self._of_process: defaultdict[int, set[int]] = defaultdict(set)
         self._waiting: dict[int, Live] = {}
         """One side's view of a request, until the other side's comes."""
@@ -118,7 +116,6 @@ class Correlator:
         watched = self._watched
         while watched and watched[0][0] <= now:
             self._look_at(watched.popleft()[1])
-        self.datagrams.tick(now)
         self.assembly.tick(now)
         self.parents.tick(now)
         yield self.left()
@@ -136,7 +133,6 @@ class Correlator:
         for connection in list(self.connections.values()):
             self.counts["requests_in_flight_at_end"] += connection.in_flight
             connection.leave(self)
-        self.counts["requests_in_flight_at_end"] += self.datagrams.in_flight
         self.parents.flush()
         self.assembly.flush()
         return self.left()
@@ -192,20 +188,6 @@ class Correlator:
             self.parents.stream(x, record, self.now)
         else:
             self.parents.written(x, record)
-        self._offer(x)
-
-    def passed_on(self, x: Live, record: Record, causes: list[Live]) -> None:
-        """The same, of a process that has been asked the very same by these."""
-        if len(causes) == 1:
-            self.parents.same_question(x, causes[0])
-        elif causes:
-            self.parents.same_questions(x)
-        else:
-            self.parents.written(x, record)
-        self._offer(x)
-
-    def _offer(self, x: Live) -> None:
-        """The other side's view of a CLIENT exchange is waited for, or there already."""
         if x.key:
             server = self._waiting.pop(x.key, None)
             if server is not None:
@@ -235,6 +217,8 @@ class Correlator:
             self.parents.threads.finished(x)
             if x.pid in self.parents.anchors.processes:
                 self.parents.anchors.finished(x)
+            if x.pid in self.parents.needs.new:
+                self.parents.needs.served(x.pid, x.start, x.end)
         if x.unmatched:
             self._settling.append((self.now + SETTLE, x))
         if self.on_finished is not None:
@@ -350,20 +334,15 @@ class Correlator:
 
     def _other(self, record: Record) -> None:
         kind = record.type
-        if kind == layout.DATAGRAM:
-            self.datagrams.take(record)
-        elif kind == layout.CLOSE:
-            if not self.datagrams.close(record.socket_id, record.ts):
-                self._close(record.socket_id, record.ts, None)
+        if kind == layout.CLOSE:
+            self._close(record.socket_id, record.ts, None)
         elif kind == layout.EOF:
             connection = self.connections.get(record.socket_id)
             if connection is not None:
                 connection.half_close(record, self)
         elif kind == layout.ERROR:
             connection = self.connections.get(record.socket_id)
-            if connection is None:
-                self.datagrams.error(record)
-            else:
+            if connection is not None:
                 connection.end(record.ts, ERRNO.get(record.length, "socket_error"), self)
         elif kind == layout.LINEAGE:
             self.parents.line(record)
@@ -381,7 +360,6 @@ class Correlator:
             for socket_id in list(self._of_process.get(record.tgid, ())):
                 self._close(socket_id, record.ts, None)
             self._of_process.pop(record.tgid, None)
-            self.datagrams.process_ended(record.tgid, record.ts)
             self.parents.process_ended(record.tgid)
 
     def _headers(self, record: Record) -> None:

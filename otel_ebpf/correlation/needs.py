@@ -21,8 +21,13 @@ SHARE = 50
 more streams at once than are looked at, leave some without a witness that no probe would give."""
 
 GRACE = 500_000_000
-"""Nanoseconds after a process's first call without a witness in which such calls do not count:
-when the agent comes, they are made for requests that began before it."""
+"""Nanoseconds after a process's first call without a witness in which such calls do not count, at
+the least: when the agent comes, they are made for requests that began before it."""
+LONGEST = 4
+"""It also takes so many times the longest of the requests that the process has begun and answered
+since then: on a host that is busy, those from before the agent last as long."""
+MOST_GRACE = 10_000_000_000
+"""And so long at the most."""
 
 MAX_LINES = 4096
 USELESS = 2048
@@ -33,6 +38,7 @@ class Needs:
     """Counts absences, and says once when there were enough.
 
     Attributes:
+        new: processes whose calls have begun to lack something, and do not count yet.
         wanted: (pid, what) that became clear since the agent last took them.
         wanted_statements: (pid, address of a function) likewise: who bears the goroutines that
             start others with this function is not known. unwanted_statements: knowing it was of
@@ -40,6 +46,7 @@ class Needs:
     """
 
     def __init__(self) -> None:
+        self.new: set[int] = set()
         self.wanted: set[tuple[int, str]] = set()
         self.wanted_statements: set[tuple[int, int]] = set()
         self.unwanted_statements: set[tuple[int, int]] = set()
@@ -50,7 +57,8 @@ class Needs:
         self._serving: set[int] = set()
         self._told: Counter[int] = Counter()
         self._witnessed: Counter[int] = Counter()
-        self._since: dict[int, int] = {}
+        self._grace: dict[int, tuple[int, int]] = {}
+        """Since when a process's calls have lacked something, and until when they do not count."""
         self._said: set[tuple[int, str]] = set()
 
     def serves_streams(self, pid: int) -> None:
@@ -60,6 +68,16 @@ class Needs:
     def witnessed(self, pid: int) -> None:
         """A call of this process had a caller or a context that tells of a request."""
         self._witnessed[pid] += 1
+
+    def served(self, pid: int, start: int, end: int) -> None:
+        """A request that one of the ``new`` processes was asked has been answered; its times in
+        ns."""
+        since, until = self._grace[pid]
+        if end > until:
+            self.new.discard(pid)
+        elif start >= since:
+            longest = min(LONGEST * (end - start), MOST_GRACE)
+            self._grace[pid] = since, max(until, since + longest)
 
     def lacks_caller(self, pid: int, stream: bool, ts: int) -> None:
         """A call of this process at ``ts`` had neither a caller nor a context that tells of a
@@ -125,7 +143,8 @@ class Needs:
         self._serving.discard(pid)
         self._told.pop(pid, None)
         self._witnessed.pop(pid, None)
-        self._since.pop(pid, None)
+        self._grace.pop(pid, None)
+        self.new.discard(pid)
         for lines in (self._lines, self._useful):
             for line in [line for line in lines if line[0] == pid]:
                 del lines[line]
@@ -135,7 +154,11 @@ class Needs:
             self.wanted.discard((pid, what))
 
     def _too_early(self, pid: int, ts: int) -> bool:
-        return ts - self._since.setdefault(pid, ts) < GRACE
+        grace = self._grace.get(pid)
+        if grace is None:
+            grace = self._grace[pid] = ts, ts + GRACE
+            self.new.add(pid)
+        return ts < grace[1]
 
     def _lacks(self, pid: int, what: str) -> None:
         need = (pid, what)

@@ -9,6 +9,8 @@ from otel_ebpf.correlation.needs import (
     ENOUGH,
     GRACE,
     HANDLERS,
+    LONGEST,
+    MOST_GRACE,
     SHARE,
     STREAMS,
     USELESS,
@@ -52,6 +54,36 @@ def test_calls_for_requests_from_before_the_agent_need_nothing() -> None:
     assert not needs.wanted
     for number in range(ENOUGH):
         needs.lacks_caller(PID, True, 5 + GRACE + number)
+    assert needs.wanted == {(PID, STREAMS)}
+
+
+def test_on_a_busy_host_requests_from_before_the_agent_last_as_long_as_others() -> None:
+    needs = Needs()
+    needs.lacks_caller(PID, True, 100)
+    assert needs.new == {PID}
+    needs.served(PID, 50, 100 + GRACE)  # began before: it may be an old one
+    needs.served(PID, 200, 200 + GRACE // 2)
+    for number in range(100):
+        needs.lacks_caller(PID, True, 100 + GRACE + number)
+    assert not needs.wanted
+    until = 100 + LONGEST * GRACE // 2
+    needs.served(PID, until, until + 1)
+    assert not needs.new
+    for number in range(100):  # decided late
+        needs.lacks_caller(PID, True, until - number - 1)
+    assert not needs.wanted
+    for number in range(ENOUGH):
+        needs.lacks_caller(PID, True, until + number)
+    assert needs.wanted == {(PID, STREAMS)}
+
+
+def test_a_request_that_lasts_for_ever_does_not_put_it_off() -> None:
+    needs = Needs()
+    needs.lacks_caller(PID, True, 100)
+    needs.served(PID, 100, 100 + GRACE)
+    needs.served(PID, 100, 100 + 3 * GRACE)
+    for number in range(ENOUGH):
+        needs.lacks_caller(PID, True, 100 + MOST_GRACE + number)
     assert needs.wanted == {(PID, STREAMS)}
 
 
