@@ -12,6 +12,16 @@ INLINE struct __socket_data_buffer *burst(void)
 	return __data_buf.lookup(&zero);
 }
 
+INLINE void burst_refused(u32 records)
+{
+	int zero = 0;
+	u64 *refused = bursts_refused.lookup(&zero);
+
+	count_n(STAT_BURST_LOST, records);
+	if (refused)
+		__sync_fetch_and_add(refused, 1);
+}
+
 INLINE void burst_submit(void *ctx, struct __socket_data_buffer *b)
 {
 	u64 size = b->len;
@@ -26,7 +36,7 @@ INLINE void burst_submit(void *ctx, struct __socket_data_buffer *b)
 	if (size <= BURST_SIZE && __socket_data.perf_submit(ctx, b, size) == 0)
 		count(STAT_BURSTS);
 	else
-		count_n(STAT_BURST_LOST, b->events_num);
+		burst_refused(b->events_num);
 	b->seq += 1;
 	b->records += b->events_num;
 	b->generation += 1;

@@ -34,6 +34,15 @@ INLINE struct socket_state_t *header_socket(struct member_fields_offset *o,
 	return socket_make(o, &s->fresh, sk, id >> 32, bpf_ktime_get_ns(), number);
 }
 
+/* Whether what passes the socket says as much as the program could. */
+INLINE bool header_seen(u64 sk, u8 direction)
+{
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	struct http2_conn_t *conn = http2_conn_map.lookup(&sk);
+
+	return st && conn && conn->socket_id == st->socket_id && http2_whole(conn, direction);
+}
+
 /* A place to work in, with the record begun: a block of `stream` on the connection whose
  * net.Conn is at `conn`. */
 INLINE struct __http2_stack *header_begin(struct proc_info_t *pi, u64 id, u64 conn, u8 direction,
@@ -49,6 +58,8 @@ INLINE struct __http2_stack *header_begin(struct proc_info_t *pi, u64 id, u64 co
 		count_safely(STAT_HEADERS_UNPLACED);
 		return 0;
 	}
+	if (pi->headers.on == HEADERS_LACKING && header_seen(sk, direction))
+		return 0;
 	struct __http2_stack *s = stack_take(id);
 	if (!s) {
 		count_safely(STAT_HEADERS_CROWDED);

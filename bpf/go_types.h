@@ -60,6 +60,10 @@ struct go_loop_t {
 
 #define GO_LOOPS 8 /* by their connections' kind, of which the lowest three bits tell */
 
+/* Which header blocks a program is to tell: those of connections of which some were not seen, or
+ * all of them. */
+enum headers_on { HEADERS_OFF = 0, HEADERS_LACKING = 1, HEADERS_ALL = 2 };
+
 /* Where Go's HTTP/2 keeps its connections, for go_headers.c. -1: not known. Of two: net/http's
  * own, golang.org/x/net's. */
 struct go_headers_t {
@@ -73,7 +77,7 @@ struct go_headers_t {
 	s32 loopy_framer; /* loopyWriter */
 	s32 framer_writer;
 	s32 writer_conn; /* bufWriter */
-	u8 on;
+	u8 on;           /* enum headers_on */
 	u8 told;         /* blocks that are read: bits by role */
 	u8 grpc_context; /* http2Server.operateHeaders is given a context */
 	u8 pad;

@@ -24,6 +24,7 @@
 #define HTTP2_LOST 1   /* frames may have passed before this record that were not seen */
 #define HTTP2_BEGINS 2 /* the client's preface is in it, or in a segment before it */
 #define HTTP2_TOLD 4   /* header blocks that end in it are told by the program itself, too */
+#define HTTP2_TOLD_LACKING (HTTP2_TOLD | 8) /* because they could not all be decoded */
 
 INLINE struct http2_walk_t *http2_walk(void)
 {
@@ -53,6 +54,24 @@ INLINE void http2_unsettle(struct op_t *op, struct socket_state_t *st)
 		count(STAT_TRACES_OPENED);
 }
 
+/* Header blocks of this direction have not been seen, or one of them may not have been. */
+INLINE void http2_lose(struct http2_half_t *half)
+{
+	half->sync = 0;
+	half->left = 0;
+	half->got = 0;
+	half->whole = 0;
+}
+
+/* Whether the agent can decode this direction's header blocks. */
+INLINE bool http2_whole(struct http2_conn_t *conn, u8 direction)
+{
+	int zero = 0;
+	u64 *refused = bursts_refused.lookup(&zero);
+
+	return conn->halves[direction & 1].whole && refused && *refused == conn->refused;
+}
+
 /* The connection begins: `left` bytes of the client's preface are still to pass. */
 INLINE void http2_opens(struct http2_walk_t *w, struct http2_half_t *half, u32 left)
 {
@@ -73,7 +92,15 @@ INLINE void http2_opened(struct op_t *op, struct http2_walk_t *w, struct socket_
 	u8 direction = op->rec.direction & 1;
 	struct http2_half_t *half = &conn->halves[direction], *other = &conn->halves[direction ^ 1];
 
+	int zero = 0;
+	u64 *refused = bursts_refused.lookup(&zero);
+
 	w->opened = 0;
+	if (refused)
+		conn->refused = *refused;
+	half->whole = 1;
+	/* After an upgrade, the server may have answered before this. */
+	other->whole = st->protocol != PROTOCOL_HTTP1 && !other->serial;
 	st->protocol = PROTOCOL_HTTP2;
 	st->role = direction == INGRESS ? ROLE_SERVER : ROLE_CLIENT;
 	half->untold = HTTP2_BEGINS;
@@ -142,8 +169,7 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 	if (!half->sync || preface) {
 		half->untold |= HTTP2_LOST;
 		w->inside = 0;
-		half->left = 0;
-		half->got = 0;
+		http2_lose(half);
 	}
 	if (st->role != ROLE_CLIENT && r->direction == INGRESS && !trial)
 		http2_unsettle(op, st);
@@ -153,9 +179,7 @@ INLINE void http2_segment(void *ctx, struct member_fields_offset *o, struct op_t
 		__progs_jmp_tp_map.call(ctx, PROG_HTTP2);
 	/* No calls are left, or the program is not there: what passes now is not seen. */
 	half->untold |= HTTP2_LOST;
-	half->sync = 0;
-	half->left = 0;
-	half->got = 0;
+	http2_lose(half);
 	if (!uprobe)
 		count(STAT_HTTP2_UNSEEN);
 }
@@ -300,9 +324,7 @@ unread:
 lost:
 	w->lost = HTTP2_LOST;
 	w->stop = 1;
-	half->sync = 0;
-	half->left = 0;
-	half->got = 0;
+	http2_lose(half);
 	return false;
 }
 
@@ -336,7 +358,7 @@ INLINE bool http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_
 }
 
 /* Whether uprobes tell of the header blocks that a Go program reads from this socket. */
-INLINE u8 http2_told(struct op_t *op, struct socket_state_t *st)
+INLINE u8 http2_told(struct op_t *op, struct socket_state_t *st, struct http2_conn_t *conn)
 {
 	u32 tgid = op->rec.tgid;
 	struct proc_info_t *pi;
@@ -346,8 +368,11 @@ INLINE u8 http2_told(struct op_t *op, struct socket_state_t *st)
 	pi = proc_info_map.lookup(&tgid);
 	if (!pi || !pi->headers.on)
 		return 0;
+	bool lacking = pi->headers.on == HEADERS_LACKING;
+	if (lacking && http2_whole(conn, INGRESS))
+		return 0;
 	u8 told = pi->headers.told & (st->role ? 1 << (st->role & 3) : 0xff);
-	return told ? HTTP2_TOLD : 0;
+	return !told ? 0 : lacking ? HTTP2_TOLD_LACKING : HTTP2_TOLD;
 }
 
 /* When those uprobes fire, the segment has been read: they find its place here. */
@@ -370,7 +395,7 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 
 	if (w->round == 0) {
 		__builtin_memcpy(w->head, half->head, 16);
-		w->told = http2_told(op, st);
+		w->told = http2_told(op, st, conn);
 		if (w->preface)
 			http2_opens(w, half, w->preface);
 		if (!op->buf) {
@@ -380,7 +405,7 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 			w->rest -= n;
 			w->stop = 1;
 			if (w->rest || half->keep || half->got) {
-				half->sync = 0;
+				http2_lose(half);
 				w->lost = HTTP2_LOST;
 				w->unread = 1;
 			}
@@ -396,8 +421,11 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 			if (!http2_step(op, w, st, half, to + sizeof(struct __socket_data)))
 				break;
 	}
-	if (w->opened)
+	if (w->opened) {
 		http2_opened(op, w, st, conn);
+		if (w->told == HTTP2_TOLD_LACKING)
+			w->told = 0;
+	}
 	if (w->lost && !w->trial)
 		count(w->unread ? STAT_HTTP2_NOT_READ : STAT_HTTP2_NO_FRAME);
 	if (w->trial) {
@@ -405,9 +433,7 @@ INLINE bool http2_go_through(struct op_t *op, struct http2_walk_t *w, struct soc
 		bool apart = op->count == HTTP2_HEADER;
 		if (w->stop || !w->frames ||
 		    ((half->left || half->got) && w->frames < 3 && !apart)) {
-			half->sync = 0;
-			half->left = 0;
-			half->got = 0;
+			http2_lose(half);
 			w->stop = 1;
 			w->out = 0;
 			w->tell = 0;
@@ -437,15 +463,13 @@ INLINE bool http2_goes_on(struct http2_walk_t *w)
 INLINE void http2_leave(struct op_t *op, struct http2_walk_t *w, struct http2_half_t *half)
 {
 	if (w->rest && !w->stop) {
-		half->sync = 0;
-		half->left = 0;
-		half->got = 0;
+		http2_lose(half);
 		half->untold |= HTTP2_LOST;
 		w->cut = 1;
 	}
 	if (op->limit && op->limit < op->count) {
 		/* More messages of one call follow, which are not looked at. */
-		half->sync = 0;
+		http2_lose(half);
 		half->untold |= HTTP2_LOST;
 	}
 	__builtin_memcpy(half->head, w->head, 16);

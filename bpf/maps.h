@@ -81,14 +81,12 @@ BPF_TABLE("lru_hash", struct pool_place_t, struct pool_wake_t, pool_wakes, 32768
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
 BPF_PERCPU_ARRAY(socket_buf, struct socket_state_t, 1);
 BPF_TABLE("lru_hash", u64, struct http2_conn_t, http2_conn_map, 16384);
+BPF_ARRAY(bursts_refused, u64, 1);
 BPF_PERCPU_ARRAY(http2_buf, struct http2_walk_t, 1);
 BPF_PERCPU_ARRAY(go_scan_buf, struct go_scan_t, 1);
 BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
 BPF_PERCPU_ARRAY(go_stack_buf, struct go_stack_t, 1);
 BPF_PERCPU_ARRAY(go_older_buf, struct go_older_t, 1);
-
-BPF_PERCPU_ARRAY(datagram_buf, struct datagram_t, 1);
-BPF_TABLE("lru_hash", struct dns_query_t, u64, dns_query_map, 16384);
 
 #ifndef TLS_CALLS
 #define TLS_CALLS 65536
@@ -146,11 +144,7 @@ enum prog {
 	PROG_GO_OLDER = 20,
 	PROG_MESSAGES = 21,
 	PROG_SLICE = 22,
-	PROG_GO_ENDS = 23,
-	PROG_DATAGRAM_SEND = 24,
-	PROG_DATAGRAM_RECEIVE = 25,
-	PROG_DATAGRAM = 26,
-	PROG_DATAGRAM_WHO = 27
+	PROG_GO_ENDS = 23
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -11,7 +11,6 @@
 
 #include "infer_fastcgi.h"
 #include "infer_kafka.h"
-#include "infer_dns.h"
 #include "infer_memcached.h"
 #include "infer_mysql.h"
 #include "infer_postgresql.h"
@@ -22,14 +21,6 @@
 #define MESSAGE_MOST 32768
 #define MESSAGE_RECORDS 10 /* of one segment; each takes two of 33 jumps */
 #define MESSAGE_HEADER 5 /* of a password, that is all that is taken */
-
-/* The verifier knows which values each protocol's way led to, and would follow what comes behind
- * once for each. What was in memory it does not know. */
-INLINE u64 forget_value(struct op_t *op, u64 value)
-{
-	*(volatile u64 *)&op->left = value;
-	return *(volatile u64 *)&op->left;
-}
 
 /* Tries the protocols on a connection of which nothing is known. op->head has n bytes. */
 INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
@@ -60,11 +51,7 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_KAFKA;
-	begins = infer_kafka(op->head, n, total, TOWARDS_UNKNOWN, true);
-	if (begins != BEGINS_NOTHING)
-		return begins;
-	*protocol = PROTOCOL_DNS;
-	return infer_dns(op->head, n, total, TOWARDS_UNKNOWN, true);
+	return infer_kafka(op->head, n, total, TOWARDS_UNKNOWN, true);
 }
 
 /* What a segment begins, of a connection whose protocol is known. */
@@ -84,8 +71,6 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_mysql(op->head, n, total, towards, start);
 	if (protocol == PROTOCOL_KAFKA)
 		return infer_kafka(op->head, n, total, towards, start);
-	if (protocol == PROTOCOL_DNS)
-		return infer_dns(op->head, n, total, towards, start);
 	return BEGINS_NOTHING;
 }
 
@@ -314,9 +299,6 @@ INLINE int run_messages(void *ctx)
 			return 0;
 		}
 	}
-	begins = forget_value(op, begins);
-	secret = forget_value(op, secret);
-	most = forget_value(op, most);
 	if (begins != BEGINS_MAYBE)
 		begin_message(op, st, begins);
 	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE)

@@ -4,9 +4,6 @@
 
 #include "data.h"
 
-#define EINTR 4
-#define EAGAIN 11
-
 struct sys_enter_args {
 	u64 common;
 	long nr;

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from otel_ebpf import __version__
 from otel_ebpf.config.effective import Effective, effective
+from otel_ebpf.discovery.go_headers import PASSIVE
 from otel_ebpf.errors import KernelError, OtelEbpfError, UsageError
 from otel_ebpf.selection import (
     OUTPUTS,
@@ -103,7 +104,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--go-http2",
         default=None,
         metavar="WAY",
-        help="HTTP/2 headers of Go programs: passive (default, from the bytes) or uprobe",
+        help="HTTP/2 headers of Go programs: passive (default, from the bytes), uprobe or both",
     )
     choose.add_argument(
         "--capture-bytes",
@@ -183,7 +184,7 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         filter_processes=bool(pids or globs or program),
         ports=ports,
         protocols=chosen_protocols(arguments.protocol, env),
-        header_blocks=go_http2 == "uprobe",
+        header_blocks=go_http2 != PASSIVE,
     )
     if os.geteuid() != 0:
         from otel_ebpf.kernel.features import blocking, survey

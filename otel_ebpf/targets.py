@@ -550,8 +550,8 @@ class Targets:
         members["round_trip"] = int((go.identity, "callers") in self._needs)
         members["tls_kept"] = int(plan is not None and plan.kept)
         headers = self._header_plan(image, go) if members["g_goid"] >= 0 else None
-        if headers is not None:
-            members.update(headers.for_process(bias or 0) if bias is not None or not go.pie else {})
+        if headers is not None and (bias is not None or not go.pie):
+            members.update(headers.for_process(bias or 0, self._go_http2))
         kernel.set_process(image.pid, members)
         if image.pid not in self._images:
             self.go_processes += 1

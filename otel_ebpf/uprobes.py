@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from otel_ebpf.discovery.go_prologue import MOST, cheapest
 from otel_ebpf.errors import OtelEbpfError
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,16 @@ class UprobeSide(Protocol):
     def attach_uprobe(self, path: str, offset: int, program: str) -> int: ...
 
     def detach_uprobe(self, *handles: int) -> None: ...
+
+
+def _code(path: str, offset: int) -> bytes:
+    """A file's bytes from ``offset`` on; none if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(MOST)
+    except OSError:
+        return b""
 
 
 class _File:
@@ -85,7 +96,9 @@ class Uprobes:
         wanted = list(places)
         for place in self.missing(key, wanted):
             try:
-                file.handles[place] = self._kernel.attach_uprobe(path, *place)
+                offset, program = place
+                where = offset + cheapest(_code(path, offset))
+                file.handles[place] = self._kernel.attach_uprobe(path, where, program)
                 self.count += 1
             except OtelEbpfError as error:
                 file.refused[place] += 1

@@ -15,9 +15,12 @@ from otel_ebpf.discovery.go_callers import HOMES, swiss_maps
 from otel_ebpf.discovery.go_fields import GRPC
 from otel_ebpf.discovery.go_versions import module_version
 
-PASSIVE, UPROBE = "passive", "uprobe"
-WAYS = (PASSIVE, UPROBE)
-"""What may be asked for."""
+PASSIVE, UPROBE, BOTH = "passive", "uprobe", "both"
+WAYS = (PASSIVE, UPROBE, BOTH)
+"""What may be asked for: the bytes alone, the program where the bytes do not say all, or the
+program for every block."""
+_LACKING, _ALL = 1, 2
+"""enum headers_on."""
 
 _TRANSPORT = f"{GRPC}/internal/transport"
 _CONTEXT_SINCE = (1, 60)
@@ -119,12 +122,12 @@ class HeaderPlan:
     types: Mapping[str, int]
     missing: Mapping[str, str]
 
-    def for_process(self, bias: int) -> dict[str, int]:
+    def for_process(self, bias: int, way: str = BOTH) -> dict[str, int]:
         """All members, for a process whose program was loaded at its address plus ``bias``."""
         if not self.probes:
             return dict(self.members)
         where = {f"headers.{name}": at and at + bias for name, at in self.types.items()}
-        return {**self.members, **where, "headers.on": 1}
+        return {**self.members, **where, "headers.on": _ALL if way == BOTH else _LACKING}
 
 
 class _Plan:

@@ -72,10 +72,6 @@ TAIL_PROGRAMS = (
     "prog_messages",
     "prog_slice",
     "prog_go_ends",
-    "prog_datagram_send",
-    "prog_datagram_receive",
-    "prog_datagram",
-    "prog_datagram_who",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -107,10 +103,6 @@ SPARED_PROGRAMS = {
     **dict.fromkeys(("kp_headers", "kp_header_map", "kp_header_rest"), _HEADERS),
     "prog_python": "whose task of CPython's asyncio asked",
     "prog_messages": "protocols of databases and the like",
-    **dict.fromkeys(
-        ("prog_datagram_send", "prog_datagram_receive", "prog_datagram", "prog_datagram_who"),
-        "DNS over UDP",
-    ),
     "prog_slice": "databases' messages behind the first 4 KiB of a segment",
 }
 """Programs that an older kernel's verifier may refuse, and what is not seen without them.

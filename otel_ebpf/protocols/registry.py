@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import dns, fastcgi, http1, http2, kafka, memcached, mysql, postgresql, redis, uwsgi
+from . import fastcgi, http1, http2, kafka, memcached, mysql, postgresql, redis, uwsgi
 from .descriptor import Descriptor
 
 PROTOCOLS: tuple[Descriptor, ...] = (
     fastcgi.PROTOCOL,
-    dns.PROTOCOL,
     http1.PROTOCOL,
     http2.PROTOCOL,
     kafka.PROTOCOL,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from otel_ebpf.discovery.go_binary import read_go_binary
+from otel_ebpf.discovery.go_prologue import MOST
 from otel_ebpf.kernel import sysbpf
 
 MAP_GET_NEXT_KEY, MAP_GET_FD_BY_ID = 4, 14
@@ -20,7 +21,7 @@ PROBED = ("net/http.(*persistConn).readLoop", "net/http.(*conn).serve", "runtime
 
 
 def trapped(pid: int, program: Path, functions: tuple[str, ...] = PROBED) -> list[str]:
-    """Those functions whose first byte in the process is not that of the program's file.
+    """Those functions whose first bytes in the process are not those of the program's file.
 
     ``program`` must not be position-independent.
     """
@@ -31,7 +32,7 @@ def trapped(pid: int, program: Path, functions: tuple[str, ...] = PROBED) -> lis
         for name in functions:
             file.seek(go.symbols[name])
             memory.seek(go.addresses[name])
-            if file.read(1) != memory.read(1):
+            if file.read(MOST) != memory.read(MOST):
                 found.append(name)
     return found
 
