@@ -6,18 +6,17 @@ Only a batch's own header and headers named ``traceparent`` are looked at; keys 
 from __future__ import annotations
 
 import re
-import zlib
 
 from .context import CarriedContext, parse_traceparent
 from .kafka_frames import Body, Unseen
+from .kafka_unpack import NAMES, unpack
 
 MAX_CONTEXTS = 128
 """Contexts kept of one topic's messages."""
 _HEADER = 61
 _OLD_HEADER = 17
-_COMPRESSION = ("", "gzip", "snappy", "lz4", "zstd", "other", "other", "other")
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
-_MOST, _MOST_IN_ALL = 65_536, 1 << 20
+_MOST, _MOST_IN_ALL = 1 << 17, 1 << 20
 """Bytes that are unpacked of a batch, and of all batches of one topic."""
 # The name's length, the name, the value's length.
 _PARENT = re.compile(rb"\x16traceparent\x6e(?=[0-9a-f]{2}-)")
@@ -101,16 +100,14 @@ class Records:
         self.count += count
         if len(self.contexts) >= MAX_CONTEXTS:
             return
-        packed = _COMPRESSION[flags & 7]
-        if packed == "gzip":
-            try:
-                records = zlib.decompressobj(31).decompress(records, min(_MOST, self._room) or 1)
-                self._room -= len(records)
-            except zlib.error:
+        how = flags & 7
+        if how:
+            unpacked = unpack(how, records, min(_MOST, self._room))
+            if unpacked is None:
+                self.unread = NAMES[how]
                 return
-        elif packed:
-            self.unread = packed
-            return
+            records = unpacked
+            self._room -= len(records)
         if _PARENT.search(records) is not None:
             _find(records, max(wanted - base, 0), self.contexts)
 

@@ -40,6 +40,7 @@ _FRAMES = [
     fetched(5, {ID: {0: traced(1)}}, 17),
     metadata(6, {"a": ID}),
     answer(36, 2, 7, i16(58)),
+    produce(10, {"a": {n: traced(1, packed=n) for n in range(6)}}),
 ]
 
 

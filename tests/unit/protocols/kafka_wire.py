@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import cramjam
+
+PACK: list[Callable[[bytes], bytes]] = [
+    bytes,
+    gzip.compress,
+    lambda data: bytes(cramjam.snappy.compress_raw(data)),
+    lambda data: bytes(cramjam.lz4.compress(data)),
+    lambda data: bytes(cramjam.zstd.compress(data)),
+    lambda data: _framed(data),
+]
 FLEXIBLE = {0: 9, 1: 12, 2: 6, 3: 9, 8: 8, 10: 3, 11: 6, 12: 4, 18: 3, 22: 2, 36: 2}
 ID = bytes(range(16))
 
 Topics = Mapping[Any, Mapping[int, bytes]]
 """By name, or by id."""
+
+
+def _framed(data: bytes) -> bytes:
+    """Blocks of 100 bytes, as Java's library has them of 32 KiB."""
+    blocks = [
+        bytes(cramjam.snappy.compress_raw(data[at : at + 100])) for at in range(0, len(data), 100)
+    ]
+    header = b"\x82SNAPPY\0" + struct.pack(">ii", 1, 1)
+    return header + b"".join(i32(len(block)) + block for block in blocks)
 
 
 def i16(number: int) -> bytes:
@@ -64,10 +84,9 @@ def record(
 
 
 def batch(records: Sequence[bytes], base: int = 0, packed: int = 0, control: bool = False) -> bytes:
-    """``packed``: 0 not, 1 gzip; others are marked and left as they are."""
-    content = b"".join(records)
-    if packed == 1:
-        content = gzip.compress(content)
+    """``packed``: 0 not, 1 gzip, 2 snappy, 3 lz4, 4 zstd; 5 snappy as Java frames it."""
+    content = PACK[packed](b"".join(records))
+    packed = 2 if packed == 5 else packed
     flags = packed | (0x20 if control else 0)
     behind = i16(flags) + i32(len(records) - 1) + i64(1) + i64(2) + i64(-1) + i16(-1) + i32(-1)
     behind += i32(len(records)) + content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from otel_ebpf.protocols.kafka_memory import KafkaMemory
 from otel_ebpf.protocols.messaging import UNLESS_FAILED
 from tests.unit.protocols.kafka_wire import (
     ID,
+    PACK,
     answer,
     array,
     batch,
@@ -28,6 +30,7 @@ from tests.unit.protocols.kafka_wire import (
     request,
     text,
     traced,
+    traceparent,
 )
 from tests.unit.protocols.talk import Talk
 
@@ -255,15 +258,45 @@ def test_a_consumers_group_is_known_on_all_of_its_clients_connections() -> None:
     assert group_of(1) == ""  # two groups, and clients of one name
 
 
-@pytest.mark.parametrize("packed", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("packed", range(len(PACK)))
 def test_contexts_in_packed_batches(packed: int) -> None:
     talk = Talk(KafkaParser())
-    talk.ask(produce(1, {"orders": {0: traced(1, 2, packed=packed)}}))
+    talk.ask(produce(1, {"orders": {0: traced(1, 2, 3, packed=packed)}}))
     head = talk.requests[0].head
-    assert head.batch == 2
-    assert len(head.contexts) == (2 if packed < 2 else 0)
-    unread = {2: "snappy", 3: "lz4", 4: "zstd"}.get(packed)
-    assert head.notes.get("otel_ebpf.links.unread") == unread
+    assert head.batch == 3
+    assert [int.from_bytes(x.trace_id, "big") for x in head.contexts] == [1, 2, 3]
+    assert not head.notes
+
+
+@pytest.mark.parametrize(
+    ("packed", "name"), [(1, "gzip"), (2, "snappy"), (3, "lz4"), (4, "zstd"), (6, "other")]
+)
+def test_batches_that_cannot_be_unpacked_say_so(packed: int, name: str) -> None:
+    talk = Talk(KafkaParser())
+    junk = bytearray(traced(1, 2))
+    junk[22] = packed
+    talk.ask(produce(1, {"orders": {0: bytes(junk)}}))
+    head = talk.requests[0].head
+    assert (head.batch, head.contexts) == (2, ())
+    assert head.notes["otel_ebpf.links.unread"] == name
+
+
+@pytest.mark.parametrize("packed", [1, 2, 3, 4])
+def test_packed_batches_take_bounded_memory(packed: int) -> None:
+    """A megabyte that is packed to little is unpacked as far as there is room, or not at all."""
+    records = [record(0, headers={"traceparent": traceparent(7)}), record(1, bytes(1 << 20))]
+    talk = Talk(KafkaParser())
+    asked = produce(1, {"orders": {n: batch(records, packed=packed) for n in range(8)}})
+    tracemalloc.start()
+    talk.ask(asked[:32768], len(asked))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    head = talk.requests[0].head
+    if packed != 2:  # which packs less, and is not captured whole
+        assert [int.from_bytes(x.trace_id, "big") for x in head.contexts] == [7]
+    else:
+        assert head.notes["otel_ebpf.links.unread"] == "snappy"
 
 
 def test_only_headers_of_that_name_are_contexts() -> None:
