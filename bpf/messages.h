@@ -12,6 +12,7 @@
 #include "infer_fastcgi.h"
 #include "infer_kafka.h"
 #include "infer_memcached.h"
+#include "infer_mongodb.h"
 #include "infer_mysql.h"
 #include "infer_postgresql.h"
 #include "infer_redis.h"
@@ -51,7 +52,11 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_KAFKA;
-	return infer_kafka(op->head, n, total, TOWARDS_UNKNOWN, true);
+	begins = infer_kafka(op->head, n, total, TOWARDS_UNKNOWN, true);
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_MONGODB;
+	return infer_mongodb(op->head, n, total, TOWARDS_UNKNOWN, true);
 }
 
 /* What a segment begins, of a connection whose protocol is known. */
@@ -71,7 +76,19 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_mysql(op->head, n, total, towards, start);
 	if (protocol == PROTOCOL_KAFKA)
 		return infer_kafka(op->head, n, total, towards, start);
+	if (protocol == PROTOCOL_MONGODB)
+		return infer_mongodb(op->head, n, total, towards, start);
 	return BEGINS_NOTHING;
+}
+
+/* A login, or what makes a user: of a message in one buffer; where its header is read alone the
+ * parser leaves out what follows. */
+INLINE bool message_mongodb_secret(struct op_t *op)
+{
+	u8 name[MONGODB_NAME] = {};
+
+	return op->buf && !op->iovcnt && op->count > MONGODB_SECRET &&
+	       !read_user(name, sizeof(name), op->buf + MONGODB_COMMAND) && mongodb_secret(name);
 }
 
 /* What a segment of a known connection begins. `had` of the n bytes came alone, before it, and
@@ -305,6 +322,9 @@ INLINE int run_messages(void *ctx)
 		st->captured = 0;
 	if (st->protocol == PROTOCOL_KAFKA && begins == BEGINS_REQUEST && kafka_secret(op->head))
 		secret = KAFKA_SECRET;
+	if (st->protocol == PROTOCOL_MONGODB && begins == BEGINS_REQUEST &&
+	    message_mongodb_secret(op))
+		secret = MONGODB_SECRET;
 	r->begins = begins;
 	fill_address(r, st);
 	read_seq(o, op, st);

@@ -21,6 +21,7 @@ _SQL = {
 }
 _OLD_GO_REDIS, _GO_REDIS = "github.com/go-redis/redis/v8", "github.com/redis/go-redis/v9"
 _PGX = ("github.com/jackc/pgx/v4", "github.com/jackc/pgx/v5")
+_MONGO = ("go.mongodb.org/mongo-driver", "go.mongodb.org/mongo-driver/v2")
 DATABASE_CALLS = (
     *(f"database/sql.(*{of}).{name}" for of, names in _SQL.items() for name in names),
     # Commands, pipelines and transactions all have their connection of these.
@@ -28,6 +29,8 @@ DATABASE_CALLS = (
     f"{_GO_REDIS}.(*baseClient).withPipelineConn",
     # The version before starts a goroutine there, which writes by this.
     f"{_OLD_GO_REDIS}/internal/pool.(*Conn).WithWriter",
+    # Every operation of MongoDB's driver writes by this.
+    *(f"{module}/x/mongo/driver/topology.(*connection).writeWireMessage" for module in _MONGO),
     *(
         f"{module}.(*Conn).{name}"
         for module in _PGX

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import fastcgi, http1, http2, kafka, memcached, mysql, postgresql, redis, uwsgi
+from . import fastcgi, http1, http2, kafka, memcached, mongodb, mysql, postgresql, redis, uwsgi
 from .descriptor import Descriptor
 
 PROTOCOLS: tuple[Descriptor, ...] = (
@@ -14,6 +14,7 @@ PROTOCOLS: tuple[Descriptor, ...] = (
     http2.PROTOCOL,
     kafka.PROTOCOL,
     memcached.PROTOCOL,
+    mongodb.PROTOCOL,
     mysql.PROTOCOL,
     postgresql.PROTOCOL,
     redis.PROTOCOL,

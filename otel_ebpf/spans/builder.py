@@ -36,6 +36,7 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "postgresql": DbSpans,
     "memcached": DbSpans,
     "mysql": DbSpans,
+    "mongodb": DbSpans,
     "kafka": MessagingSpans,
     "mqtt": MessagingSpans,
     "amqp": MessagingSpans,

@@ -35,6 +35,15 @@ u8 mysql_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 	return mysql_secret(p, n);
 }
 #include "infer_kafka.h"
+#include "infer_mongodb.h"
+u8 mongodb(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_mongodb(p, n, total, towards, start);
+}
+u8 mongodb_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return mongodb_secret(p);
+}
 u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_memcached(p, n, total, tail, towards, start);
@@ -303,4 +312,5 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
         hits += infer("memcached", data) == REQUEST
         hits += infer("mysql", data) in (REQUEST, RESPONSE)
         hits += infer("kafka", data) == REQUEST
+        hits += infer("mongodb", data) == REQUEST
     assert hits == 0

@@ -1,0 +1,137 @@
+"""MongoDB: a real server of its protocol and real clients under the real agent."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.agent import Agent, Span
+from tests.e2e.program import Program
+from tests.e2e.query import parent_of
+from tests.e2e.services import Service
+from tests.e2e.test_go_databases import CALLS, MODES, REQUESTS, SOURCE, check, get, judge, settle
+from tests.ferretdb_server import FerretdbServer
+from tests.gobuild import build_go
+
+pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
+PROGRAMS = Path(__file__).with_name("mongodb_programs.py")
+DRIVER = {"go.mongodb.org/mongo-driver": "v1.17.3", "github.com/lib/pq": "v1.10.9"}
+OWN = {"hello", "ismaster", "isMaster", "ping", "endSessions", "killCursors", "buildInfo"}
+"""Commands of the client libraries' own."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FerretdbServer]:
+    with FerretdbServer() as running:
+        yield running
+
+
+def started(what: str, server: FerretdbServer) -> Program:
+    """One part of mongodb_programs.py."""
+    return Program(PROGRAMS, what, server.uri)
+
+
+def calls(spans: list[Span], kind: str) -> Counter[str]:
+    return Counter(s["attributes"]["db.operation.name"] for s in spans if s["kind"] == kind)
+
+
+def theirs(counts: Counter[str]) -> Counter[str]:
+    """Without what the client libraries ask on their own account."""
+    return Counter({command: n for command, n in counts.items() if command not in OWN and n})
+
+
+def test_every_call_is_a_span_on_either_side(server: FerretdbServer) -> None:
+    before = server.counts()
+    with started("commands", server) as program:
+        with Agent(pids=[program.pid, server.pid]) as agent:
+            program.go()
+            assert program.line() == "done"
+            spans = agent.stop()
+        counted = server.counts() - before
+    counted["nothingOfTheKind"] += counted.pop("unknown", 0)
+    for kind in ("CLIENT", "SERVER"):
+        assert calls(spans, kind) == theirs(counted)
+    assert "s3cr3t" not in str(spans)
+    assert {s["attributes"]["db.system.name"] for s in spans} == {"mongodb"}
+    assert {s["attributes"]["db.namespace"] for s in spans} == {"shop"}
+    failed = [s for s in spans if "error.type" in s["attributes"]]
+    assert {(s["name"], s["attributes"]["db.response.status_code"]) for s in failed} == {
+        ("insert items", "11000"),
+        ("nothingOfTheKind", "59"),
+    }
+    clients = {s["span_id"]: s for s in spans if s["kind"] == "CLIENT"}
+    for served in (s for s in spans if s["kind"] == "SERVER"):
+        client = clients.pop(served["parent_span_id"])
+        assert served["attributes"]["otel_ebpf.parent.rule"] == "same_host"
+        assert served["name"] == client["name"]
+    assert not clients
+    named = {s["name"]: s["attributes"] for s in spans if s["kind"] == "CLIENT"}
+    assert named["getMore items"]["db.query.text"].startswith('{"getMore":"?","collection":"items"')
+    batches = {s["attributes"].get("db.operation.batch.size") for s in spans}
+    assert 500 in batches
+    texts = [s["attributes"]["db.query.text"] for s in spans if s["name"] == "find items"]
+    assert any('"filter":{"kind":"?"}' in text for text in texts)
+
+
+def test_calls_of_asyncios_tasks(server: FerretdbServer) -> None:
+    before = server.counts()
+    with started("tasks", server) as program:
+        with Agent(pids=[program.pid, server.pid]) as agent:
+            program.go()
+            assert program.line() == "done"
+            spans = agent.stop()
+        counted = server.counts() - before
+    for kind in ("CLIENT", "SERVER"):
+        assert calls(spans, kind) == theirs(counted) == {"insert": 40, "find": 40}
+
+
+def test_calls_of_a_thread_that_serves_are_its_requests_children(server: FerretdbServer) -> None:
+    with started("serve", server) as program:
+        port = int(program.line())
+        with Agent(pids=[program.pid]) as agent:
+
+            def ask(number: int) -> None:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/id_{number}").close()
+
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(ask, range(100)))
+            spans = agent.stop()
+    finds = [s for s in spans if s["kind"] == "CLIENT"]
+    assert len(finds) == 100
+    for find in finds:
+        parent = parent_of(find, spans)
+        assert parent is not None
+        asked = parent["attributes"]["url.path"].strip("/")
+        assert f'"filter":{{"{asked}":"?"}}' in find["attributes"]["db.query.text"]
+
+
+def test_a_connection_that_is_older_than_the_agent_is_told_of_at_once(
+    server: FerretdbServer,
+) -> None:
+    with started("midway", server) as program:
+        assert program.line() == "connected"
+        with Agent("--db-statement", "off", pids=[program.pid, server.pid]) as agent:
+            program.go()
+            assert program.line() == "done"
+            spans = agent.stop()
+    for kind in ("CLIENT", "SERVER"):
+        assert calls(spans, kind) == {"find": 5}
+    assert not [s for s in spans if "db.query.text" in s["attributes"]]
+
+
+def test_gos_driver_calls_for_the_request_of_the_context(server: FerretdbServer) -> None:
+    program = build_go(SOURCE, flags=("-tags=mongo",), requires=DRIVER, language="1.20")
+    with Service("front", [program, "-mongo", server.uri]) as front:
+        get(front, "seq.before", "mongo")
+        with Agent(pids=[front.pid, server.pid]) as agent:
+            settle(front, agent, "mongo")
+            names = [f"{mode}.{number}" for number in range(REQUESTS) for mode in MODES]
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda name: get(front, name, "mongo"), names))
+            spans = agent.stop()
+    check(judge(spans, front.pid), REQUESTS * CALLS, agent.ledger)
