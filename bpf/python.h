@@ -9,6 +9,7 @@
 #ifndef OTEL_EBPF_PYTHON_H
 #define OTEL_EBPF_PYTHON_H
 
+#include "java.h"
 #include "trace.h"
 
 #define PY_TYPE 8      /* ob_type */
@@ -44,7 +45,7 @@ INLINE u64 py_task_context(struct python_info_t *py, u64 task)
 	return py_context(py, context) ? context : 0;
 }
 
-/* The task's context and, above its 48 bits, 16 of the task's number: addresses are used again,
+/* The task's context and, above its 48 bits, 15 of the task's number: addresses are used again,
  * numbers are not. The number is in its name, which is a string or, since 3.12, the number. */
 INLINE u64 py_identity(struct python_info_t *py, u64 task, u64 context)
 {
@@ -67,7 +68,7 @@ INLINE u64 py_identity(struct python_info_t *py, u64 task, u64 context)
 			number = number * 31 + text[i];
 		}
 	}
-	return context | (number & 0xffff) << 48;
+	return context | (number & 0x7fff) << 48;
 }
 
 /* The running task, among those of all loops: the one that runs in this context. */
@@ -222,7 +223,8 @@ INLINE u64 py_origin(u32 tgid, u64 context, u64 *when)
 	return copy->of;
 }
 
-/* Program 17: whose work a Python program's request or response is. */
+/* Program 17: whose work a Python program's request or response is, or one of Java's virtual
+ * threads. */
 INLINE int run_python(void *ctx)
 {
 	struct op_t *op = operation();
@@ -233,6 +235,12 @@ INLINE int run_python(void *ctx)
 		return 0;
 	struct __socket_data *r = &op->rec;
 	u32 tgid = r->tgid;
+	if (op->python == IDENTITY_JAVA) {
+		r->caller_goid = java_identity(o, proc_info_map.lookup(&tgid));
+		if (r->caller_goid)
+			r->flags |= FLAG_TASK;
+		goto out;
+	}
 	struct python_info_t *py = python_info_map.lookup(&tgid);
 	if (!py || READ_USER(state, thread_pointer(o), (u64)py->tls) || !state)
 		goto out;

@@ -314,7 +314,7 @@ struct proc_info_t {
 	s32 tls_input;
 	s32 tls_kept; /* Read's arguments are found on the stack at its RETs */
 	/* CPython: details are in python_info_map (python.h). */
-	u8 python;
+	u8 python; /* enum identities */
 	u8 turns; /* enum turns: a loop that runs each callback to its end (turns.h) */
 	u8 pools; /* who wakes whom among its threads is followed (pools.h) */
 	u8 runtime_pad[5];
@@ -329,6 +329,11 @@ struct proc_info_t {
 	u64 loop_polls;
 	u32 loop_slot; /* 0: not known */
 	u32 loop_pad;
+	/* Java's virtual threads (java.h): a thread's structure from the thread pointer, and in it. */
+	s32 java_thread;
+	s32 java_continuation;
+	s32 java_number;
+	s32 java_pad;
 };
 
 /* A process whose threads are followed. Waits between these addresses say nothing: there is
@@ -385,6 +390,12 @@ struct python_copy_t {
  * was read: which of them were answered with it is known in user space, which has the protocol's
  * parser. */
 #define TURN_SEGMENT (1ULL << 62)
+
+/* Memory shows what runs on a thread. */
+enum identities {
+	IDENTITY_PYTHON = 1, /* a task's context */
+	IDENTITY_JAVA = 2,   /* a virtual thread */
+};
 
 /* A thread's turn, see turns.h. */
 struct turn_t {

@@ -99,7 +99,7 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 	r->goid = 0;
 	if (!pi || !pi->go) {
 		op->unit = (u64)tgid << 32 | r->tid;
-		op->python = pi && pi->python;
+		op->python = pi ? pi->python : 0;
 		op->turns = pi ? pi->turns : 0;
 		op->pools = pi && pi->pools;
 		return;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from otel_ebpf.discovery.java_runtime import read_java
 from otel_ebpf.discovery.libuv import read_loop
 from otel_ebpf.discovery.node_runtime import read_node
 from otel_ebpf.discovery.processes import ProcessImage
@@ -22,6 +23,10 @@ def identities(image: ProcessImage) -> str:
             return _UNKNOWN_PYTHON
         tasks = "contexts and asyncio's tasks" if members["tasks"] else "contexts, no asyncio yet"
         return f"{tasks}, read from memory, no uprobe unless its threads or lone tasks need it"
+    if image.language == "java":
+        if read_java(image.pid):
+            return "virtual threads, read from memory, no uprobe"
+        return "threads; virtual ones are told apart in HotSpot from JDK 24 on"
     if image.language == "nodejs":
         told = ["turns of the loop"]
         loop = read_loop(image.pid)

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable
 from typing import Protocol
 
+from otel_ebpf.discovery.java_runtime import read_java
 from otel_ebpf.discovery.libuv import read_loop
 from otel_ebpf.discovery.node_runtime import read_node
 from otel_ebpf.discovery.processes import ProcessImage
@@ -24,6 +25,7 @@ MAX_LOOKS = 4096
 PYTHON_MAP = "python_info_map"
 POOL_MAP = "pool_map"
 PROGRAM, PROXY, BATCHED = 1, 2, 3  # enum turns
+IDENTITY_PYTHON, IDENTITY_JAVA = 1, 2  # enum identities
 TURNS = {"nginx": PROXY, "openresty": PROXY, "angie": PROXY, "haproxy": BATCHED}
 """Programs whose loops run each callback to its end, beside Node, and whether they are
 believed to before it is seen."""
@@ -65,6 +67,7 @@ class Runtimes:
         runtime: Callable[[int], tuple[int, int]] | None = None,
         node: Callable[[int], dict[str, int]] | None = None,
         loop: Callable[[int], dict[str, int] | None] | None = None,
+        java: Callable[[int], dict[str, int] | None] | None = None,
     ) -> None:
         proc = ProcFs()
         self._kernel = kernel
@@ -72,6 +75,7 @@ class Runtimes:
         self._runtime = runtime or (lambda pid: place_of_runtime(pid, proc))
         self._node = node or (lambda pid: read_node(pid, proc))
         self._loop = loop or (lambda pid: read_loop(pid, proc))
+        self._java = java or (lambda pid: read_java(pid, proc))
         self._again: list[tuple[float, float, int]] = []
         """(when, wait, pid), the next one first."""
         self.python: set[int] = set()
@@ -79,6 +83,9 @@ class Runtimes:
         self.turns: set[int] = set()
         self._node_members: dict[int, dict[str, int]] = {}
         """Node's processes -> members of ``struct proc_info_t`` but for where their loop is at."""
+        self.java: dict[int, dict[str, int]] = {}
+        """Java's processes that are looked at -> members of ``struct proc_info_t`` by which virtual
+        threads are known; none yet, or at all, where it is empty."""
         self.pools: dict[int, dict[str, int]] = {}
         """Processes whose threads are followed -> members of ``struct pool_info_t``."""
         self._copies: dict[int, int] = {}
@@ -115,13 +122,20 @@ class Runtimes:
         return {"ignore_from": start, "ignore_to": end}
 
     def _tell(self, pid: int) -> None:
-        kinds = (("python", self.python), ("pools", self.pools))
-        self._kernel.set_process(pid, {name: 1 for name, pids in kinds if pid in pids})
+        members = {"pools": 1} if pid in self.pools else {}
+        if pid in self.python:
+            members["python"] = IDENTITY_PYTHON
+        elif self.java.get(pid):
+            members |= {"python": IDENTITY_JAVA, **self.java[pid]}
+        self._kernel.set_process(pid, members)
 
     def runs(self, image: ProcessImage, now: float) -> None:
         """A process was looked at. ``now`` in seconds, as of every method here."""
         if image.language == "python" and image.runtime_name != "pypy":
             self._look(image.pid, now, FIRST_LOOK)
+        elif image.language == "java":
+            self.java[image.pid] = {}
+            self._look_at_java(image.pid, now, FIRST_LOOK)
         elif image.language == "nodejs" or image.exe.rpartition("/")[2] in TURNS:
             kind = TURNS.get(image.exe.rpartition("/")[2], PROGRAM)
             if not self.turns:
@@ -141,6 +155,8 @@ class Runtimes:
             if parent in self._node_members:
                 self._node_members[child] = self._node_members[parent]
                 self._later(child, now, FIRST_LOOK)
+        if parent in self.java:
+            self.java[child] = self.java[parent]
         if parent in self.pools:
             self.pools[child] = self.pools[parent]
         if parent in self.python:
@@ -156,6 +172,7 @@ class Runtimes:
         self.tasks.discard(pid)
         self.turns.discard(pid)
         self._node_members.pop(pid, None)
+        self.java.pop(pid, None)
         self.pools.pop(pid, None)
         handle = self._copies.pop(pid, 0)
         if handle:
@@ -168,7 +185,11 @@ class Runtimes:
         """Looks again at those whose time has come."""
         while self._again and self._again[0][0] <= now:
             _, wait, pid = heapq.heappop(self._again)
-            look = self._look_at_node if pid in self._node_members else self._look
+            look = self._look
+            if pid in self._node_members:
+                look = self._look_at_node
+            elif pid in self.java:
+                look = self._look_at_java
             look(pid, now, wait * 2)
 
     def next_look(self) -> float | None:
@@ -192,6 +213,14 @@ class Runtimes:
         self._kernel.set_process(pid, {**self._node_members[pid], **(loop or {})})
         if loop is None:
             self._later(pid, now, wait)
+
+    def _look_at_java(self, pid: int, now: float, wait: float) -> None:
+        members = self._java(pid)
+        if members is None:
+            self._later(pid, now, wait)
+        elif members:
+            self.java[pid] = members
+            self._tell(pid)
 
     def _later(self, pid: int, now: float, wait: float) -> None:
         if wait <= LAST_LOOK and len(self._again) < MAX_LOOKS:

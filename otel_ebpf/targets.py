@@ -327,6 +327,9 @@ class Targets:
             "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
             "processes_with_workers_followed": len(self._runtimes.pools) if self._runtimes else 0,
             "processes_with_turns": len(self._runtimes.turns) if self._runtimes else 0,
+            "java_processes_with_virtual_threads": (
+                sum(map(bool, self._runtimes.java.values())) if self._runtimes else 0
+            ),
             "python_processes_with_tasks": len(self._runtimes.tasks) if self._runtimes else 0,
         }
 

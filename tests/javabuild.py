@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,18 @@ def java_home() -> Path | None:
     """The JDK that ``javac`` on PATH belongs to, or None where there is none."""
     found = shutil.which("javac")
     return Path(found).resolve().parents[1] if found else None
+
+
+def java_home_with_virtual_threads() -> Path | None:
+    """A JDK whose virtual threads are told apart: what OTEL_EBPF_JDK names, or an installed one."""
+    named = os.environ.get("OTEL_EBPF_JDK")
+    if named:
+        return Path(named)
+    for release in sorted(Path("/usr/lib/jvm").glob("*/release")):
+        said = re.search(r'JAVA_VERSION="(\d+)', release.read_text())
+        if said and int(said[1]) >= 24:
+            return release.parent
+    return None
 
 
 def build_java(source: Path, home: Path, libraries: Sequence[Path] = ()) -> Path:

@@ -38,6 +38,9 @@ SOLE = "sole_in_flight"
 CONTEXT = "python.context"
 AWAITED = "python.awaited"
 COPIED = "python.copied"
+VIRTUAL = "java.virtual_thread"
+JAVA = 1 << 63
+"""Identities of Java's virtual threads have this bit, CPython's have not."""
 CONTEXT_BITS = (1 << 48) - 1
 """Of an identity: a context's address. Above them is the number of its task, if it has one."""
 UNANSWERED = 20
@@ -61,6 +64,7 @@ class _Process:
         "shared",
         "turns",
         "unanswered",
+        "virtual",
         "workers",
     )
 
@@ -73,6 +77,8 @@ class _Process:
         self.crowded = 0
         """Nanoseconds when an exchange began while another was open."""
         self.unanswered = 0
+        self.virtual = False
+        """Virtual threads have made requests; who bore them is not told."""
         self.own_account = False
         """It has made requests while no exchange was open."""
         self.open: dict[int, Live] = {}
@@ -145,6 +151,7 @@ class Anchors:
         first waits for the one before it, or that was copied from it at ``born``."""
         process = self.processes[x.pid]
         if self._keep(process, x):
+            process.virtual = process.virtual or identities[0] & JAVA > 0
             x.identities = identities
             x.born = born
             for identity in identities:
@@ -254,7 +261,7 @@ class Anchors:
         process = self.processes[server.pid]
         if process.turns is not None:
             self._claim_turns(process, process.turns, server, server.end)
-        follows = process.turns or process.workers
+        follows = process.turns or process.workers or process.virtual
         if follows and process.crowded < server.start and not process.own_account:
             self._claim_sole(process, server)
         identity, born = process.answering.pop(id(server), (0, 0))
@@ -356,7 +363,9 @@ class Anchors:
         """No other exchange was open during all of this one."""
         turns, workers = process.turns, process.workers
         for x in process.held:
-            if x.settled or x.claimed or x.relayed or x.identities:
+            if x.settled or x.claimed or x.relayed:
+                continue
+            if x.identities and not x.identities[0] & JAVA:
                 continue
             if not server.start <= x.start <= server.end:
                 continue
@@ -396,7 +405,8 @@ class Anchors:
             elif not process.alone:
                 self._abstain(x, "identity_is_shared")
             else:
-                self._bind(x, server, COPIED if copied else AWAITED if at else CONTEXT)
+                own = VIRTUAL if identity & JAVA else CONTEXT
+                self._bind(x, server, COPIED if copied else AWAITED if at else own)
         if earlier:
             self._by_identity[server.pid, identity] = earlier
 

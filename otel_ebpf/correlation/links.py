@@ -12,7 +12,7 @@ MAX_PROCESSES = 4096
 PROVED = frozenset(
     {
         *("traceparent", "b3", "same_host", "thread", "goroutine"),
-        *("go.caller", "go.context", "go.caller+context", "python.context"),
+        *("go.caller", "go.context", "go.caller+context", "python.context", "java.virtual_thread"),
     }
 )
 """Rules by which the message itself, or what the kernel saw run, names the parent. All others

@@ -99,6 +99,19 @@ def test_node_is_looked_at_until_it_waits_in_its_loop() -> None:
     ]
 
 
+def test_java_is_looked_at_until_its_virtual_threads_are_known() -> None:
+    known = {"java_thread": 8, "java_continuation": 16, "java_number": 24}
+    kernel, answers = Kernel(), [None, known]
+    followed = Runtimes(kernel, java=lambda _: answers.pop(0), runtime=lambda _: (0, 0))
+    followed.runs(image(5, "java", "/usr/bin/java"), 0.0)
+    followed.tick(FIRST_LOOK)
+    assert followed.next_look() is None
+    followed.need_workers(5)
+    told = [members for _, name, members in kernel.set if name == "proc_info_map"]
+    identity = {"python": runtimes.IDENTITY_JAVA, **known}
+    assert told == [identity, {"pools": 1, **identity}]
+
+
 def test_copies_are_followed_once_and_as_long_as_the_process_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
