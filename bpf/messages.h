@@ -9,11 +9,14 @@
 #ifndef OTEL_EBPF_MESSAGES_H
 #define OTEL_EBPF_MESSAGES_H
 
+#include "infer_amqp.h"
 #include "infer_fastcgi.h"
 #include "infer_kafka.h"
 #include "infer_memcached.h"
 #include "infer_mongodb.h"
+#include "infer_mqtt.h"
 #include "infer_mysql.h"
+#include "infer_nats.h"
 #include "infer_postgresql.h"
 #include "infer_redis.h"
 #include "infer_uwsgi.h"
@@ -59,6 +62,22 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 	return infer_mongodb(op->head, n, total, TOWARDS_UNKNOWN, true);
 }
 
+/* Those that are known by long words of their own, before any other. */
+INLINE u8 infer_by_words(struct op_t *op, u32 n, u64 tail, u8 *protocol)
+{
+	u8 begins = infer_mqtt(op->head, n, TOWARDS_UNKNOWN);
+
+	*protocol = PROTOCOL_MQTT;
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_AMQP;
+	begins = infer_amqp(op->head, n, TOWARDS_UNKNOWN);
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_NATS;
+	return infer_nats(op->head, n, tail, TOWARDS_UNKNOWN);
+}
+
 /* What a segment begins, of a connection whose protocol is known. */
 INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards, bool start)
 {
@@ -78,6 +97,12 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_kafka(op->head, n, total, towards, start);
 	if (protocol == PROTOCOL_MONGODB)
 		return infer_mongodb(op->head, n, total, towards, start);
+	if (protocol == PROTOCOL_MQTT)
+		return infer_mqtt(op->head, n, towards);
+	if (protocol == PROTOCOL_AMQP)
+		return infer_amqp(op->head, n, towards);
+	if (protocol == PROTOCOL_NATS)
+		return infer_nats(op->head, n, 0, towards);
 	return BEGINS_NOTHING;
 }
 
@@ -112,6 +137,8 @@ INLINE u8 message_next(struct op_t *op, struct socket_state_t *st, u32 n, u32 ha
 		*secret = MESSAGE_HEADER;
 	else if (st->protocol == PROTOCOL_MYSQL && (start || had) && mysql_secret(op->head, n))
 		*secret = MYSQL_HEADER;
+	else if (st->protocol == PROTOCOL_AMQP && amqp_secret(op->head))
+		*secret = AMQP_SECRET;
 	return begins;
 }
 
@@ -123,6 +150,41 @@ INLINE bool message_starts_tls(struct op_t *op, struct socket_state_t *st, u32 n
 		return false;
 	return start || (st->protocol == PROTOCOL_MYSQL &&
 			 st->bytes[INGRESS] + st->bytes[EGRESS] < MYSQL_BEFORE_TLS);
+}
+
+/* A broker delivered a message that will be acknowledged. The unit that read it carries it, if
+ * it carries no request: one that waits for a message within a request does so for that. It is
+ * not counted as open, for nobody can tell whether the acknowledgement comes from here. */
+INLINE void carry_delivery(struct op_t *op, struct socket_state_t *st, u64 now)
+{
+	u64 unit = op->unit;
+	struct trace_info_t *t;
+
+	if (!unit || (st->protocol == PROTOCOL_MQTT ? !mqtt_waits(op->head)
+						    : !amqp_delivers(op->head)))
+		return;
+	t = __trace_map.lookup(&unit);
+	if (t && (t->open || (t->loop & LOOP_STREAMS)))
+		return;
+	if (t && !t->inherited && t->goid == op->rec.goid) {
+		t->uid = st->uid;
+		t->socket_id = st->socket_id;
+		t->ts = now;
+		t->begun = now;
+		t->responded = 0;
+		return;
+	}
+	struct trace_info_t fresh = {.uid = st->uid,
+				     .socket_id = st->socket_id,
+				     .ts = now,
+				     .begun = now,
+				     .goid = op->rec.goid};
+	if (__trace_map.update(&unit, &fresh))
+		count(STAT_TRACE_MAP_FULL);
+	else if (!t)
+		count(STAT_TRACES_OPENED);
+	if (!st->counted)
+		st->trace_key = unit;
 }
 
 /* The last bytes of a segment of one buffer, the last one highest. */
@@ -147,7 +209,11 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 	/* The role is that of accept or connect, where these were seen. */
 	bool made = st->role != ROLE_UNKNOWN;
 
-	begins = infer_new(op, n, total, last_bytes(op), &protocol);
+	u64 tail = last_bytes(op);
+
+	begins = infer_by_words(op, n, tail, &protocol);
+	if (begins == BEGINS_NOTHING)
+		begins = infer_new(op, n, total, tail, &protocol);
 	if (begins == BEGINS_NOTHING || !protocol_on(protocol))
 		return BEGINS_NOTHING;
 	if (begins == BEGINS_MAYBE) {
@@ -331,6 +397,8 @@ INLINE int run_messages(void *ctx)
 	st->bytes[r->direction & 1] += op->count;
 	if (st->role == ROLE_SERVER && r->direction == INGRESS && st->is_request)
 		carry(op, st, r->ts);
+	else if (st->role == ROLE_CLIENT && r->direction == INGRESS && begins == BEGINS_REQUEST)
+		carry_delivery(op, st, r->ts);
 	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
 	if (op->turns && r->direction == INGRESS)
 		turn_does(st->role == ROLE_CLIENT ? TURN_SEGMENT | r->ts : r->uid);

@@ -164,6 +164,9 @@ class Correlator:
             x.carried = descriptor.carried_context(x.request)
         if x.kind == SERVER:
             self.served(x, connection.local_peer)
+        elif getattr(x.request, "pushed", False):
+            self.parents.delivered(x)
+            self._offer(x)
         else:
             self.called(x, record)
 
@@ -188,6 +191,10 @@ class Correlator:
             self.parents.stream(x, record, self.now)
         else:
             self.parents.written(x, record)
+        self._offer(x)
+
+    def _offer(self, x: Live) -> None:
+        """The other side's view of a CLIENT exchange is waited for, or there already."""
         if x.key:
             server = self._waiting.pop(x.key, None)
             if server is not None:

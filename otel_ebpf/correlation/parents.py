@@ -231,6 +231,11 @@ class Parents:
                     self.anchors.unanswered(x.pid)
             self._assembly_settle(x)
 
+    def delivered(self, x: Live) -> None:
+        """A broker hands a message on. Whoever writes it may have read any other message: only
+        what the message itself carries tells."""
+        self._assembly_settle(x)
+
     def _by_call(self, x: Live, record: Record) -> None:
         """The writing goroutine is in a call that was given a context: a second witness
         beside what it carries, or inherits."""

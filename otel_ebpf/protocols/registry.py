@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import fastcgi, http1, http2, kafka, memcached, mongodb, mysql, postgresql, redis, uwsgi
+from . import (
+    fastcgi,
+    http1,
+    http2,
+    kafka,
+    memcached,
+    mongodb,
+    mqtt,
+    mysql,
+    postgresql,
+    redis,
+    uwsgi,
+)
 from .descriptor import Descriptor
 
 PROTOCOLS: tuple[Descriptor, ...] = (
@@ -15,6 +27,7 @@ PROTOCOLS: tuple[Descriptor, ...] = (
     kafka.PROTOCOL,
     memcached.PROTOCOL,
     mongodb.PROTOCOL,
+    mqtt.PROTOCOL,
     mysql.PROTOCOL,
     postgresql.PROTOCOL,
     redis.PROTOCOL,

@@ -43,6 +43,24 @@ u8 mongodb(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 u8 mongodb_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return mongodb_secret(p);
+#include "infer_mqtt.h"
+#include "infer_amqp.h"
+#include "infer_nats.h"
+u8 mqtt(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_mqtt(p, n, towards);
+}
+u8 amqp(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_amqp(p, n, towards);
+}
+u8 amqp_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return amqp_secret(p);
+}
+u8 nats(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_nats(p, n, tail, towards);
 }
 u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
@@ -297,6 +315,69 @@ def test_a_postgresql_start_is_not_kafkas(infer: Inference) -> None:
     assert infer("kafka", startup()) == NOTHING
 
 
+MQTT_CONNECT = b"\x10\x0e\0\4MQTT\5\2\0\x3c\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data", "begins"),
+    [
+        ("mqtt", MQTT_CONNECT, REQUEST),
+        ("mqtt", b"\x10\xf7\x82\x01\0\4MQTT\4\xc2\0\x3c", REQUEST),
+        ("mqtt", b"\x10\x16\0\6MQIsdp\3\2\0\x3c", REQUEST),
+        ("mqtt", b"\x10\x0e\0\4MQTT\6\2\0\x3c\0\0\0\0", NOTHING),
+        *(("mqtt", MQTT_CONNECT[:n], MAYBE) for n in range(1, 9)),
+        ("mqtt", b"\x10\x0e\1", NOTHING),
+        ("mqtt", b"\x10\xff\xff\xff\xff\xff\xff", NOTHING),
+        ("mqtt", b"\x30\x07\0\5topic", NOTHING),
+        ("mqtt", b"\xc0\0", NOTHING),
+        ("amqp", b"AMQP\0\0\x09\x01", REQUEST),
+        ("amqp", b"AMQP\0\1\0\0", NOTHING),  # AMQP 1.0
+        ("amqp", b"AMQP\3\1\0\0", NOTHING),
+        ("amqp", b"\1\0\1\0\0\0\x0d\0\x3c\0\x50", NOTHING),
+        ("nats", b'INFO {"server_id":"NA"}\r\n', RESPONSE),
+        ("nats", b'CONNECT {"verbose":false}\r\n', REQUEST),
+        ("nats", b"CONNECT shop:443 HTTP/1.1\r\n", NOTHING),
+        ("nats", b"PUB orders 5\r\nhello\r\n", REQUEST),
+        ("nats", b"PUB orders\n\0\0\0\5hello", NOTHING),  # NSQ
+        ("nats", b"INFO stats\r\n", NOTHING),
+        ("nats", b"+OK\r\n", NOTHING),
+        ("nats", b"PING\r\n", NOTHING),  # Redis' too
+    ],
+)
+def test_queues_on_an_unknown_connection(
+    infer: Inference, protocol: str, data: bytes, begins: int
+) -> None:
+    assert infer(protocol, data) == begins
+
+
+def amqp_method(number: int, method: int) -> bytes:
+    return b"\1\0\1\0\0\0\x20" + number.to_bytes(2, "big") + method.to_bytes(2, "big") + bytes(8)
+
+
+def test_deliveries_are_requests_and_their_acknowledgements_replies(infer: Inference) -> None:
+    for protocol, publish, acknowledge in (
+        ("mqtt", b"\x32\x0b\0\5topic\0\1hi", b"\x40\2\0\1"),
+        ("amqp", amqp_method(60, 60), amqp_method(60, 80)),
+        ("nats", b"MSG orders 1 5\r\n", b"+OK\r\n"),
+    ):
+        assert infer(protocol, publish, CLIENT) == REQUEST
+        assert infer(protocol, acknowledge, CLIENT) == RESPONSE
+    assert infer("mqtt", b"\x40\2\0\1", SERVER) == RESPONSE
+    assert infer("amqp", amqp_method(60, 80), SERVER) == RESPONSE
+    assert infer("amqp", amqp_method(60, 40), SERVER) == REQUEST
+    assert infer("amqp", b"\x08\0\0\0\0\0\0\xce", SERVER) == NOTHING  # a heartbeat
+    assert infer("mqtt", b"\0\5topic", SERVER) == NOTHING
+    # What reads a packet's first bytes one by one is judged by all of them.
+    for read in (b"\x32", b"\x32\x90"):
+        assert infer("mqtt", read, CLIENT) == MAYBE
+
+
+def test_a_login_to_an_amqp_broker_is_not_taken(infer: Inference) -> None:
+    assert infer("amqp_hides", amqp_method(10, 11))
+    assert infer("amqp_hides", amqp_method(10, 21))
+    assert not infer("amqp_hides", amqp_method(60, 40))
+
+
 def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
     generator = random.Random(1)
     packed = zlib.compress(bytes(generator.choices(range(64), k=1_000_000)))
@@ -313,4 +394,5 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
         hits += infer("mysql", data) in (REQUEST, RESPONSE)
         hits += infer("kafka", data) == REQUEST
         hits += infer("mongodb", data) == REQUEST
+        hits += sum(infer(name, data) not in (NOTHING, MAYBE) for name in ("mqtt", "amqp", "nats"))
     assert hits == 0

@@ -184,7 +184,9 @@ class World:
 
     def span(self, target: str, kind: int = CLIENT) -> Exchange:
         """The one exchange that left with this target."""
-        [found] = [x for x in self.out if x.request.target == target and x.kind == kind]
+        [found] = [
+            x for x in self.out if getattr(x.request, "target", "") == target and x.kind == kind
+        ]
         return found
 
     def server_span(self, target: str) -> Exchange:
