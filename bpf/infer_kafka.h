@@ -14,6 +14,15 @@
 #define KAFKA_SHORTEST 8     /* behind the length; most have the client's name, too */
 #define KAFKA_LONGEST (1U << 28)
 
+/* Produce and Fetch of clients without a name: what comes next is a transaction's name that is
+ * null, or a replica's number that is none. */
+INLINE bool infer_kafka_nameless(const u8 *p)
+{
+	if (p[5] > 1 || p[7] < 3)
+		return false;
+	return (p[14] & p[15]) == 0xff || (p[5] && p[7] >= 12 && !p[14] && p[15] == 0xff);
+}
+
 /* A request's length and header. Joined: nothing is known of the connection. */
 INLINE bool infer_kafka_request(const u8 *p, u32 n, u64 total, bool joined)
 {
@@ -38,7 +47,7 @@ INLINE bool infer_kafka_request(const u8 *p, u32 n, u64 total, bool joined)
 	/* What is sent in pieces is messages, or whoever sends pieces is not Kafka. */
 	if (p[5] <= 1 ? whole < total : whole != total)
 		return false;
-	return named || p[5] == KAFKA_API_VERSIONS;
+	return named || p[5] == KAFKA_API_VERSIONS || (n == INFER_BYTES && infer_kafka_nameless(p));
 }
 
 /* total: bytes of the segment, with those of earlier ones that are judged with it. */

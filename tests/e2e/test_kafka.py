@@ -19,12 +19,14 @@ import pytest
 from tests.e2e.agent import Agent, Span, agent_command
 from tests.e2e.program import Program
 from tests.e2e.query import parent_of
+from tests.gobuild import build_go
 from tests.javabuild import build_java, java_home
 from tests.kafka_server import PASSWORD, VERSION, KafkaServer, kafka_jars
 
 pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
 PROGRAMS = Path(__file__).with_name("kafka_programs.py")
-JAVA = Path(__file__).parents[1] / "targets" / "kafka"
+JAVA = Path(__file__).parents[1] / "targets" / "java-kafka"
+GO = Path(__file__).parents[1] / "targets" / "go" / "kafka"
 RETRIED = {"NOT_LEADER_OR_FOLLOWER", "UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_TOPIC_ID"}
 """Of a topic that has just been made: the client asks again."""
 
@@ -215,6 +217,44 @@ def test_no_send_of_a_sender_thread_has_a_wrong_parent(server: KafkaServer) -> N
         if parent is not None:
             number = int(parent["attributes"]["url.path"].rsplit("/", 1)[-1])
             assert linked(span) == {number}
+
+
+def test_gos_clients_and_no_wrong_parent_of_theirs(server: KafkaServer) -> None:
+    try:
+        program = build_go(GO)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with subprocess.Popen([program, server.address], stdout=subprocess.PIPE, text=True) as shop:
+        assert shop.stdout is not None
+        try:
+            port = int(shop.stdout.readline())
+            with Agent(pids=[shop.pid, server.pid]) as agent:
+
+                def ask(path: str) -> None:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}").close()
+
+                for way in ("franz", "franz-later", "segmentio"):
+                    for number in range(100, 120):
+                        ask(f"{way}/{number}")
+                    with ThreadPoolExecutor(16) as pool:
+                        list(pool.map(ask, [f"{way}/{number}" for number in range(200, 300)]))
+                ask("read")
+                spans = agent.stop()
+        finally:
+            shop.kill()
+    sent = done(spans, "PRODUCER", "send")
+    assert counted(sent) == counted(done(spans, "SERVER", "send"))
+    assert counted(sent) == {"franz": 240, "segmentio": 120}
+    numbers = {*range(100, 120), *range(200, 300)}
+    for topic in sent:
+        assert set().union(*map(linked, sent[topic])) == numbers  # franz-go packs by snappy
+    for span in (span for of in sent.values() for span in of):
+        parent = parent_of(span, spans)
+        if parent is not None:
+            assert linked(span) == {int(parent["attributes"]["url.path"].rsplit("/", 1)[-1])}
+    polls = done(spans, "CONSUMER", "poll")["segmentio"]
+    assert 120 <= counted({"": polls})[""] <= 121  # one is older than the agent
+    assert {said(span, "consumer.group.name") for span in polls} == {"readers"}
 
 
 @pytest.mark.parametrize("version", [VERSION, "4.1.0"])
