@@ -6,7 +6,7 @@
 #include "go_map.h"
 
 #define CONTEXT_DEPTH 48
-#define GO_JUMPS 28
+#define GO_JUMPS 26
 #define GO_JUMPS_READ 6
 
 /* internal/abi: itab.Type; Type.Size_, Type.Kind_, PtrType.Elem. */

@@ -144,7 +144,9 @@ enum prog {
 	PROG_GO_OLDER = 20,
 	PROG_MESSAGES = 21,
 	PROG_SLICE = 22,
-	PROG_GO_ENDS = 23
+	PROG_GO_ENDS = 23,
+	PROG_MESSAGE_FIRST = 24,
+	PROG_MESSAGE = 25
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -316,72 +316,111 @@ INLINE int run_slice(void *ctx)
 	return 0;
 }
 
-/* Program 21. */
+/* Program 24: the first segment of a run on a connection of which nothing is known. */
+INLINE int run_message_first(void *ctx)
+{
+	struct op_t *op = operation();
+
+	if (!op)
+		return 0;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	if (!st)
+		return 0;
+	op->rec.begins = message_first(op, st);
+	op->secret = 0;
+	/* Read again: the verifier then follows one way from here, whatever was found. */
+	asm volatile("" : : : "memory");
+	if (op->rec.begins != BEGINS_NOTHING)
+		__progs_jmp_tp_map.call(ctx, PROG_MESSAGE);
+	if (!op->go && op->done >= TLS_RECORD_HEADER && tls_header(op->head))
+		ssl_ask(ctx, op);
+	st->bytes[op->rec.direction & 1] += op->count;
+	count(STAT_UNKNOWN_PROTOCOL);
+	return 0;
+}
+
+INLINE u32 message_most(struct trace_conf_t *conf)
+{
+	u32 most = conf->capture * MESSAGE_SLICES;
+
+	return most > MESSAGE_MOST ? MESSAGE_MOST : most;
+}
+
+/* Program 21: what a segment begins is judged here, by one protocol's function or by all; what
+ * follows from it is a program of its own, so that the verifier need not go on with each. */
 INLINE int run_messages(void *ctx)
 {
 	struct op_t *op = operation();
-	struct member_fields_offset *o = offsets();
 	struct trace_conf_t *conf = config();
-	u8 begins = BEGINS_NOTHING;
-	u8 secret = 0;
 
-	if (!op || !o || !conf)
+	if (!op || !conf)
 		return 0;
 	struct __socket_data *r = &op->rec;
 	u64 sk = op->sk;
 	struct socket_state_t *st = socket_state_map.lookup(&sk);
 	if (!st)
 		return 0;
-	u32 most = conf->capture * MESSAGE_SLICES;
-	if (most > MESSAGE_MOST)
-		most = MESSAGE_MOST;
-	bool start = false;
+	op->most = message_most(conf);
+	if (!st->protocol)
+		__progs_jmp_tp_map.call(ctx, PROG_MESSAGE_FIRST);
+	if (!st->protocol)
+		return 0;
 	/* A long send, or one of which only the length counts, is told of at its exit, when it is
 	 * certain how much of it moved. */
-	if (op->at_entry && st->protocol && op->buf &&
+	if (op->at_entry && op->buf &&
 	    (op->count > CAPTURE_MAX ||
-	     (st->direction == r->direction && st->captured >= most)) &&
+	     (st->direction == r->direction && st->captured >= op->most)) &&
 	    defer(op))
 		return 0;
-	if (!st->protocol) {
-		begins = message_first(op, st);
-		start = true;
-		if (begins == BEGINS_NOTHING) {
-			if (!op->go && op->done >= TLS_RECORD_HEADER && tls_header(op->head))
-				ssl_ask(ctx, op);
-			st->bytes[r->direction & 1] += op->count;
-			count(STAT_UNKNOWN_PROTOCOL);
-			return 0;
-		}
-	} else {
-		start = st->direction != r->direction;
-		u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
-		if (op->at_entry)
-			note_sent(op, st, had);
-		s32 n = op->buf ? peek_head(op, st, had) : 0;
-		if (n < 0 && defer(op))
-			return 0;
-		if (n < 0)
-			n = 0;
-		if (start) {
-			st->direction = r->direction;
-			st->captured = 0;
-			st->before_len = 0;
-		}
-		bool serves = st->role == ROLE_SERVER;
-		u8 towards = serves == (r->direction == INGRESS) ? TOWARDS_SERVER : TOWARDS_CLIENT;
-		begins = message_next(op, st, n, had, towards, start, &secret);
-		if (st->protocol == PROTOCOL_REDIS && towards == TOWARDS_CLIENT &&
-		    op->head[0] == '$' && is_digit(op->head[5]))
-			most = conf->capture; /* a long string says itself where it ends */
-		if (message_starts_tls(op, st, n, start)) {
-			tell(ctx, RECORD_CLOSE, (u64)r->tgid << 32 | r->tid, st, 0, 0, 0);
-			carry_release(st);
-			st->protocol = 0;
-			st->is_request = 0;
-			return 0;
-		}
+	bool start = st->direction != r->direction;
+	u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
+	u8 secret = 0;
+	if (op->at_entry)
+		note_sent(op, st, had);
+	s32 n = op->buf ? peek_head(op, st, had) : 0;
+	if (n < 0 && defer(op))
+		return 0;
+	if (n < 0)
+		n = 0;
+	if (start) {
+		st->direction = r->direction;
+		st->captured = 0;
+		st->before_len = 0;
 	}
+	bool serves = st->role == ROLE_SERVER;
+	u8 towards = serves == (r->direction == INGRESS) ? TOWARDS_SERVER : TOWARDS_CLIENT;
+	r->begins = message_next(op, st, n, had, towards, start, &secret);
+	op->secret = secret;
+	if (st->protocol == PROTOCOL_REDIS && towards == TOWARDS_CLIENT && op->head[0] == '$' &&
+	    is_digit(op->head[5]))
+		op->most = conf->capture; /* a long string says itself where it ends */
+	if (message_starts_tls(op, st, n, start)) {
+		tell(ctx, RECORD_CLOSE, (u64)r->tgid << 32 | r->tid, st, 0, 0, 0);
+		carry_release(st);
+		st->protocol = 0;
+		st->is_request = 0;
+		return 0;
+	}
+	__progs_jmp_tp_map.call(ctx, PROG_MESSAGE);
+	return 0;
+}
+
+/* Program 25: the segment's record, once it is known what it begins (`begins`), how much of it may
+ * be taken (`most`), and whether it holds a secret, of which only so many bytes are (`secret`). */
+INLINE int run_message(void *ctx)
+{
+	struct op_t *op = operation();
+	struct member_fields_offset *o = offsets();
+
+	if (!op || !o)
+		return 0;
+	struct __socket_data *r = &op->rec;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	if (!st)
+		return 0;
+	u8 begins = r->begins, secret = op->secret;
 	if (begins != BEGINS_MAYBE)
 		begin_message(op, st, begins);
 	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE)
@@ -391,7 +430,6 @@ INLINE int run_messages(void *ctx)
 	if (st->protocol == PROTOCOL_MONGODB && begins == BEGINS_REQUEST &&
 	    message_mongodb_secret(op))
 		secret = MONGODB_SECRET;
-	r->begins = begins;
 	fill_address(r, st);
 	read_seq(o, op, st);
 	st->bytes[r->direction & 1] += op->count;
@@ -402,7 +440,7 @@ INLINE int run_messages(void *ctx)
 	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
 	if (op->turns && r->direction == INGRESS)
 		turn_does(st->role == ROLE_CLIENT ? TURN_SEGMENT | r->ts : r->uid);
-	take_payload(op, st, secret ? secret : most);
+	take_payload(op, st, secret ? secret : op->most);
 	if (secret)
 		st->captured = MESSAGE_MOST; /* nor what follows in the same run */
 	if (begins != BEGINS_REQUEST || (r->direction == EGRESS && !op->works))

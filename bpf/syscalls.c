@@ -101,6 +101,16 @@ int prog_messages(void *ctx)
 	return run_messages(ctx);
 }
 
+int prog_message_first(void *ctx)
+{
+	return run_message_first(ctx);
+}
+
+int prog_message(void *ctx)
+{
+	return run_message(ctx);
+}
+
 int prog_slice(void *ctx)
 {
 	return run_slice(ctx);

@@ -556,7 +556,8 @@ struct op_t {
 	u8 turns;  /* its loop's turn is */
 	u8 pools;  /* who woke its thread is */
 	u8 slices; /* records that are still to be made of the segment (messages.h) */
-	u8 pad[5];
+	u8 secret; /* bytes of it that may be taken at most, for a password follows; 0: all */
+	u32 most;  /* and of a message's run otherwise */
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

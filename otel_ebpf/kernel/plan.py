@@ -72,6 +72,8 @@ TAIL_PROGRAMS = (
     "prog_messages",
     "prog_slice",
     "prog_go_ends",
+    "prog_message_first",
+    "prog_message",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -102,7 +104,10 @@ SPARED_PROGRAMS = {
     "prog_pool": "for whom threads of pools work",
     **dict.fromkeys(("kp_headers", "kp_header_map", "kp_header_rest"), _HEADERS),
     "prog_python": "whose task of CPython's asyncio asked",
-    "prog_messages": "protocols of databases and the like",
+    **dict.fromkeys(
+        ("prog_messages", "prog_message_first", "prog_message"),
+        "protocols of databases and the like",
+    ),
     "prog_slice": "databases' messages behind the first 4 KiB of a segment",
 }
 """Programs that an older kernel's verifier may refuse, and what is not seen without them.
