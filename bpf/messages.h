@@ -327,12 +327,12 @@ INLINE int run_message_first(void *ctx)
 	struct socket_state_t *st = socket_state_map.lookup(&sk);
 	if (!st)
 		return 0;
-	op->rec.begins = message_first(op, st);
-	op->secret = 0;
-	/* Read again: the verifier then follows one way from here, whatever was found. */
-	asm volatile("" : : : "memory");
-	if (op->rec.begins != BEGINS_NOTHING)
+	u8 begins = message_first(op, st);
+	if (begins != BEGINS_NOTHING) {
+		op->rec.begins = begins;
+		op->secret = 0;
 		__progs_jmp_tp_map.call(ctx, PROG_MESSAGE);
+	}
 	if (!op->go && op->done >= TLS_RECORD_HEADER && tls_header(op->head))
 		ssl_ask(ctx, op);
 	st->bytes[op->rec.direction & 1] += op->count;

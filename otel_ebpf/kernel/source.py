@@ -15,6 +15,7 @@ from otel_ebpf.errors import KernelError
 _INCLUDE = re.compile(r'\s*#\s*include\s*"([^"\n]*)"')
 _DIRECTIVE = re.compile(r"\s*#\s*(\w+)\s*(\w*)")
 _PROGRAM = re.compile(r"int \w+\(")
+_TOGETHER = re.compile(r"int \w+_messages?(_first)?\(")
 _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 64
 
@@ -41,7 +42,9 @@ def divide(text: str, parts: int) -> list[str]:
 
     A program is a function ``int name(...)`` that stands at the beginning of a line and ends
     with a line of ``}``; those of other shares are left blank, so lines keep their numbers.
-    What is found otherwise stays in every text.
+    What is found otherwise stays in every text. Those of ``_TOGETHER`` are one share's: they call
+    the same functions, some with constants, and what the compiler makes of such a function
+    depends on all its callers.
     """
     lines = text.split("\n")
     programs = []
@@ -54,11 +57,14 @@ def divide(text: str, parts: int) -> list[str]:
             first = -1
     # The long ones have names of their own; each kind is dealt out by turns.
     programs.sort(key=lambda where: not lines[where.start].startswith(("int prog_", "int kp_")))
+    together = [where for where in programs if _TOGETHER.match(lines[where.start])]
+    owners = {where.start: number % parts for number, where in enumerate(programs)}
+    owners.update({where.start: owners[together[0].start] for where in together})
     shares = []
     for part in range(parts):
         share = list(lines)
-        for number, where in enumerate(programs):
-            if number % parts != part:
+        for where in programs:
+            if owners[where.start] != part:
                 for at in where:
                     share[at] = ""
         shares.append("\n".join(share))

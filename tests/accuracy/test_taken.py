@@ -37,8 +37,8 @@ def test_recorded_bytes_are_their_own_protocols_or_nobodys(
 ) -> None:
     total, found = recorded(library, protocol.number)
     assert set(found) <= {protocol.name}
-    # Joined midway, most conversations show what they are.
-    assert total == 0 or protocol.multiplexed or found[protocol.name] > total / 5
+    # Joined midway, conversations show what they are before long.
+    assert total == 0 or protocol.multiplexed or found[protocol.name] > total / 10
 
 
 def test_the_library_tells_protocols(library: ctypes.CDLL) -> None:
