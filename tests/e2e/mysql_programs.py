@@ -15,7 +15,7 @@ import mysql.connector
 import pymysql
 
 SECRET = "s3cr3t"
-ROWS = 3000
+ROWS = 1000
 
 
 def text_protocol(how: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def text_protocol(how: dict[str, Any]) -> None:
     while cursor.nextset():
         pass
     with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
-        file.writelines(f"{n}\t{SECRET}\n" for n in range(100, 100 + ROWS))
+        file.writelines(f"{n}\t{SECRET * 6}\n" for n in range(100, 100 + ROWS))
         file.flush()
         cursor.execute("LOAD DATA LOCAL INFILE %s INTO TABLE items", (file.name,))
     cursor.execute("SELECT * FROM items")  # more than is captured

@@ -7,11 +7,12 @@ import errno
 import pytest
 
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import EGRESS, FLAG_FRESH, INGRESS, MAYBE, REQUEST, RESPONSE
+from otel_ebpf.events.layout import EGRESS, FLAG_FRESH, INGRESS, MAYBE, NOTHING, REQUEST, RESPONSE
 from tests.kernel.tracer import Conversation, Tracer, show
 from tests.kernel.traffic import Pair, Traffic
+from tests.unit.protocols import mysql_wire as mysql
 
-REDIS, POSTGRESQL = 80, 61
+REDIS, POSTGRESQL, MYSQL = 80, 61, 60
 SET = b"*3\r\n$3\r\nSET\r\n$5\r\nkey01\r\n$5\r\nvalue\r\n"
 OK = b"+OK\r\n"
 START = b"\0\0\0\x1c\0\3\0\0user\0me\0database\0d\0\0"
@@ -157,6 +158,56 @@ def test_a_password_is_not_captured(traffic: Traffic, tracer: Tracer) -> None:
         assert {r.protocol for r in stream.records} == {POSTGRESQL}
         assert stream.records[1].data == secret[:5]
         assert stream.records[1].length == len(secret)
+
+
+def by_headers(traffic: Traffic, to: int, data: bytes) -> None:
+    """Reads as servers of MySQL do: a packet's header, then its body."""
+    while data:
+        size = int.from_bytes(data[:3], "little")
+        for part in (4, size):
+            traffic.receive_all("read", to, part, (part,))
+        data = data[4 + size :]
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "unix"])
+def test_a_connection_that_the_server_begins(kind: str, traffic: Traffic, tracer: Tracer) -> None:
+    pair = traffic.pair(kind)
+    password = mysql.packet(3, b"s3cr3t\0")
+
+    def say(data: bytes) -> None:
+        assert traffic.send("write", pair.server, data) == len(data)
+        by_headers(traffic, pair.client, data)
+
+    def ask(data: bytes) -> None:
+        assert traffic.send("write", pair.client, data) == len(data)
+        by_headers(traffic, pair.server, data)
+
+    query, file = mysql.query("SELECT 1"), mysql.packet(2, b"s3cr3t,1\n" * 1000)
+    say(mysql.greeting())
+    ask(mysql.login())
+    say(mysql.packet(2, b"\xfemysql_clear_password\0"))
+    ask(password)
+    say(mysql.ok(4))
+    ask(mysql.close(1))
+    ask(query)
+    say(mysql.packet(1, b"\xfbfile"))
+    ask(file)
+    ask(mysql.packet(3, b""))
+    say(mysql.ok(4))
+    found = conversation(traffic, tracer, pair)
+    assert found.answered.records[0].flags & FLAG_FRESH
+    assert [r.begins for r in found.returned.records[:2]] == [MAYBE, RESPONSE]
+    assert {r.protocol for r in found.sent.records} == {MYSQL}
+    # What has no answer begins nothing, and what is secret is not taken.
+    asked = [r for r in found.sent.records if r.begins == REQUEST]
+    assert [r.data for r in asked] == [mysql.login(), query]
+    for stream in (found.sent, found.arrived):
+        assert b"s3cr3t" not in stream.data
+    judged = [r.begins for r in found.arrived.records if r.begins != MAYBE]
+    assert judged[:5] == [REQUEST, NOTHING, NOTHING, REQUEST, NOTHING]
+    assert REQUEST not in judged[5:]
+    served = [r for r in found.arrived.records if r.begins == REQUEST]
+    assert served[1].data == query[4:]
 
 
 def test_the_two_ends_of_a_unix_socket_know_each_other(traffic: Traffic, tracer: Tracer) -> None:

@@ -229,7 +229,25 @@ def test_no_damage_is_a_traceback(
         json.loads(line)
 
 
-def test_values_that_passed_to_a_database_are_in_no_span() -> None:
-    recorded = gzip.decompress(capture("postgresql").read_bytes())
+@pytest.mark.parametrize("name", ["postgresql", "mysql"])
+def test_values_that_passed_to_a_database_are_in_no_span(name: str) -> None:
+    recorded = gzip.decompress(capture(name).read_bytes())
     assert b"s3cr3t" in recorded
-    assert b"s3cr3t" not in expectation("postgresql")
+    assert b"s3cr3t" not in expectation(name)
+
+
+def test_a_file_that_a_client_sends_is_not_recorded() -> None:
+    recorded = gzip.decompress(capture("mysql").read_bytes())
+    assert b"LOAD DATA LOCAL INFILE" in recorded
+    assert b"100\ts3cr3t" not in recorded
+    loads = [s for s in spans(expectation("mysql")) if s["name"] == "LOAD items"]
+    assert len(loads) == 4
+
+
+def test_both_views_of_every_call_of_mariadb_are_joined() -> None:
+    found = spans(expectation("mysql"))
+    clients = {s["span_id"]: s["name"] for s in found if s["kind"] == "CLIENT"}
+    for span in found:
+        if span["kind"] == "SERVER":
+            assert clients.pop(span["parent_span_id"]) == span["name"]
+    assert not clients
