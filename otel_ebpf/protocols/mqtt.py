@@ -178,7 +178,7 @@ class MqttParser:
         elif kind == PINGRESP:
             self._answer(direction, _PING, "", end_ts, token, out)
         elif kind == DISCONNECT and self._version >= 5 and reader.more:
-            self._disconnect(direction, failure(reader.number(1)), end_ts, out)
+            self._disconnect(direction, failure(reader.number(1)), end_ts, token, out)
         elif kind == AUTH:  # goes on with the login
             return
 
@@ -348,14 +348,13 @@ class MqttParser:
         if not any(message is other for other in out):
             out.append(message)
 
-    def _disconnect(self, direction: int, error: str, end_ts: int, out: list[Message]) -> None:
+    def _disconnect(
+        self, direction: int, error: str, end_ts: int, token: Any, out: list[Message]
+    ) -> None:
         """The other side's requests end with the reason for which the connection does."""
-        if not error:
-            return
-        waiting = self._waiting[1 - direction]
-        for message in waiting.values():
-            self._give_up(message, error, end_ts, out)
-        waiting.clear()
+        if error:
+            for number in list(self._waiting[1 - direction]):
+                self._answer(direction, number, error, end_ts, token, out)
 
     # Losses and ends
 

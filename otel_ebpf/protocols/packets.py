@@ -46,6 +46,19 @@ class Packets:
         """A packet has begun and has not ended."""
         return self._left > 0 or (not self.size and bool(self.data))
 
+    @property
+    def left(self) -> int:
+        """Bytes of the packet that are to come, if its length is known; else 0."""
+        return self._left
+
+    def begin(self, head: bytes, size: int, ts: int, token: Any) -> None:
+        """A packet begins that is not seen, and is known to begin so."""
+        self.reset()
+        self.start, self.token, self.offset = ts, token, 0
+        self.data = head
+        self.size = self._left = size
+        self._room = 0
+
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
         """Goes on at ``data[at]``; returns the place behind what was used, and ``PACKET``,
         ``MORE`` or ``BAD``."""

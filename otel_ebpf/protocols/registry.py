@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from . import (
+    amqp,
     fastcgi,
     http1,
     http2,
@@ -14,6 +15,7 @@ from . import (
     mongodb,
     mqtt,
     mysql,
+    nats,
     postgresql,
     redis,
     uwsgi,
@@ -21,6 +23,7 @@ from . import (
 from .descriptor import Descriptor
 
 PROTOCOLS: tuple[Descriptor, ...] = (
+    amqp.PROTOCOL,
     fastcgi.PROTOCOL,
     http1.PROTOCOL,
     http2.PROTOCOL,
@@ -29,6 +32,7 @@ PROTOCOLS: tuple[Descriptor, ...] = (
     mongodb.PROTOCOL,
     mqtt.PROTOCOL,
     mysql.PROTOCOL,
+    nats.PROTOCOL,
     postgresql.PROTOCOL,
     redis.PROTOCOL,
     uwsgi.PROTOCOL,

@@ -12,6 +12,7 @@ from tests.e2e.agent import Agent, Span
 from tests.e2e.mqtt_programs import MESSAGES, SPAN, TRACE
 from tests.e2e.program import Program
 from tests.e2e.query import parent_of
+from tests.e2e.queue_clients import GoClient
 from tests.e2e.services import answering
 from tests.mosquitto_server import MosquittoServer
 
@@ -69,6 +70,23 @@ def test_every_message_is_a_span_on_both_sides_of_the_broker(
         parent = parent_of(s, spans)
         assert parent is not None
         assert parent["name"] == s["name"]
+
+
+def test_gos_client(server: MosquittoServer) -> None:
+    with (
+        GoClient("mqtt", f"tcp://127.0.0.1:{server.port}", MESSAGES) as program,
+        Agent(pids=[program.pid, server.pid]) as agent,
+    ):
+        program.go()
+        assert program.line() == "done"
+        spans = agent.stop()
+    sent = {f"publish go/q{quality}": MESSAGES for quality in range(3)}
+    got = {f"deliver go/q{quality}": MESSAGES for quality in range(3)}
+    assert named(spans, "PRODUCER") == sent
+    assert named(spans, "CONSUMER") == got
+    assert named(spans, "SERVER") == {**sent, "subscribe go/#": 1}
+    assert named(spans, "CLIENT") == {**got, "subscribe go/#": 1}
+    assert "s3cr3t" not in str(spans)
 
 
 def test_calls_within_a_handler_are_the_deliverys_children(server: MosquittoServer) -> None:
