@@ -610,8 +610,8 @@ INLINE int run_output(void *ctx)
 		}
 	}
 	burst_commit(b, r->size);
-	if (op->slices)
-		__progs_jmp_tp_map.call(ctx, PROG_SLICE);
+	if (op->slices) /* there is more of this call */
+		__progs_jmp_tp_map.call(ctx, r->type == RECORD_DATAGRAM ? PROG_DATAGRAM : PROG_SLICE);
 	if (op->kin.count)
 		__progs_jmp_tp_map.call(ctx, PROG_GO_LINEAGE);
 	return 0;

@@ -88,6 +88,9 @@ BPF_PERCPU_ARRAY(birth_buf, struct go_birth_t, 1);
 BPF_PERCPU_ARRAY(go_stack_buf, struct go_stack_t, 1);
 BPF_PERCPU_ARRAY(go_older_buf, struct go_older_t, 1);
 
+BPF_PERCPU_ARRAY(datagram_buf, struct datagram_t, 1);
+BPF_TABLE("lru_hash", struct dns_query_t, u64, dns_query_map, 16384);
+
 #ifndef TLS_CALLS
 #define TLS_CALLS 65536
 #endif
@@ -146,7 +149,11 @@ enum prog {
 	PROG_SLICE = 22,
 	PROG_GO_ENDS = 23,
 	PROG_MESSAGE_FIRST = 24,
-	PROG_MESSAGE = 25
+	PROG_MESSAGE = 25,
+	PROG_DATAGRAM_SEND = 26,
+	PROG_DATAGRAM_RECEIVE = 27,
+	PROG_DATAGRAM = 28,
+	PROG_DATAGRAM_WHO = 29
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -12,6 +12,7 @@
 #include "infer_amqp.h"
 #include "infer_fastcgi.h"
 #include "infer_kafka.h"
+#include "infer_dns.h"
 #include "infer_memcached.h"
 #include "infer_mongodb.h"
 #include "infer_mqtt.h"
@@ -59,7 +60,11 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_MONGODB;
-	return infer_mongodb(op->head, n, total, TOWARDS_UNKNOWN, true);
+	begins = infer_mongodb(op->head, n, total, TOWARDS_UNKNOWN, true);
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_DNS;
+	return infer_dns(op->head, n, total, TOWARDS_UNKNOWN, true);
 }
 
 /* Those that are known by long words of their own, before any other. */
@@ -103,6 +108,8 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_amqp(op->head, n, towards);
 	if (protocol == PROTOCOL_NATS)
 		return infer_nats(op->head, n, 0, towards);
+	if (protocol == PROTOCOL_DNS)
+		return infer_dns(op->head, n, total, towards, start);
 	return BEGINS_NOTHING;
 }
 

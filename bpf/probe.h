@@ -4,6 +4,9 @@
 
 #include "data.h"
 
+#define EINTR 4
+#define EAGAIN 11
+
 struct sys_enter_args {
 	u64 common;
 	long nr;

@@ -37,7 +37,9 @@ enum record_type {
 	RECORD_LINEAGE = 10, /* goroutines through which caller_goid inherits `uid`; see go_lineage.h */
 	RECORD_WAKE = 11, /* the response to request `uid` has led to this thread's being woken in
 			  * its segment `goid`; see pools.h */
-	RECORD_HEADERS = 12 /* a header block of stream `length`, decoded; see go_headers.h */
+	RECORD_HEADERS = 12, /* a header block of stream `length`, decoded; see go_headers.h */
+	RECORD_DATAGRAM = 13 /* like RECORD_DATA, of one datagram, with its own peer; tcp_seq: errno
+			      * of a send that failed */
 };
 
 enum direction { INGRESS = 0, EGRESS = 1 };
@@ -168,6 +170,7 @@ enum stat {
 	STAT_HTTP2_GAPS = 40,       /* places in HTTP/2's streams at which bytes passed unseen */
 	STAT_HTTP2_NOT_READ = 41,   /* segments of HTTP/2 that could not be read to their end */
 	STAT_HTTP2_NO_FRAME = 42,   /* segments of HTTP/2 in which no frame was where one had to be */
+	STAT_DATAGRAMS_CUT = 43,    /* datagrams of one call, behind those that were looked at */
 	STAT_COUNT = 64
 };
 

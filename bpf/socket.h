@@ -9,6 +9,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define SOCK_DGRAM 2
 #define TCP_ESTABLISHED 1
 #define TCP_FIN_WAIT1 4
 #define TCP_FIN_WAIT2 5
@@ -20,8 +21,9 @@ INLINE u64 fd_key(u32 tgid, s32 fd)
 	return (u64)tgid << 32 | (u32)fd;
 }
 
-/* struct sock * of a stream socket, or 0: not a socket, not a stream, not open. */
-INLINE u64 sock_of_fd(struct member_fields_offset *o, s32 fd)
+/* struct sock * of a stream socket, or 0: not a socket, not a stream, not open. Sets *datagram
+ * to that of a datagram socket. */
+INLINE u64 sock_of_any(struct member_fields_offset *o, s32 fd, u64 *datagram)
 {
 	u32 room = 0;
 	u64 table = open_files(o, &room), file = 0, sock = 0;
@@ -41,9 +43,19 @@ INLINE u64 sock_of_fd(struct member_fields_offset *o, s32 fd)
 	u32 back = (u32)o->socket_file >> 3, sk = (u32)o->socket_sk >> 3;
 	if (back >= SOCKET_WORDS || sk >= SOCKET_WORDS || words[back] != file)
 		return 0;
-	if ((u16)(words[0] >> (8 * (o->socket_type & 7))) != SOCK_STREAM)
-		return 0;
-	return words[sk];
+	u16 type = words[0] >> (8 * (o->socket_type & 7));
+	if (type == SOCK_STREAM)
+		return words[sk];
+	if (type == SOCK_DGRAM)
+		*datagram = words[sk];
+	return 0;
+}
+
+INLINE u64 sock_of_fd(struct member_fields_offset *o, s32 fd)
+{
+	u64 datagram = 0;
+
+	return sock_of_any(o, fd, &datagram);
 }
 
 INLINE u8 sock_family(struct member_fields_offset *o, u64 sk)

@@ -1,4 +1,5 @@
 /* Tracepoint pairs of the calls that move bytes, and of those that make and end sockets. */
+#include "datagrams.h"
 #include "go_asked.h"
 #include "go_older.h"
 #include "probe.h"
@@ -11,7 +12,6 @@
 #define BESIDE_STREAM (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)
 #define MMSGS 1024 /* UIO_MAXIOV: the kernel takes no more */
 #define EINPROGRESS 115
-#define EAGAIN 11
 
 /* x86-64: call numbers, and where struct pt_regs keeps their arguments; see task.h. */
 #define NR_READ 0
@@ -114,6 +114,16 @@ int prog_message(void *ctx)
 int prog_slice(void *ctx)
 {
 	return run_slice(ctx);
+}
+
+int prog_datagram(void *ctx)
+{
+	return run_datagram(ctx);
+}
+
+int prog_datagram_who(void *ctx)
+{
+	return run_datagram_who(ctx);
 }
 
 int prog_output(void *ctx)
@@ -226,9 +236,14 @@ INLINE int run_enter_send(void *ctx)
 		note_self(o, fd);
 		return 0;
 	}
-	u64 sk = sock_of_fd(o, fd);
-	if (!sk)
+	u64 datagram = 0;
+	u64 sk = sock_of_any(o, fd, &datagram);
+	if (!sk) {
+		op->sk = datagram;
+		if (datagram)
+			__progs_jmp_tp_map.call(ctx, PROG_DATAGRAM_SEND);
 		return 0;
+	}
 	now = bpf_ktime_get_ns();
 	bool deferred = call == CALL_SENDMMSG;
 	if (iovcnt && !deferred) {
@@ -426,7 +441,12 @@ INLINE int run_exit_send(struct sys_exit_args *ctx, long ret)
 		correct_send(ctx, id, args.fd, args.count, ret);
 		return 0;
 	}
-	u64 sk = sock_of_fd(o, args.fd);
+	u64 datagram = 0;
+	u64 sk = sock_of_any(o, args.fd, &datagram);
+	if (datagram) {
+		datagram_sent(ctx, id, &args, datagram, ret);
+		return 0;
+	}
 	if (ret <= 0) {
 		struct socket_state_t *st = socket_state_map.lookup(&sk);
 		if (st && !st->ignore && fatal(ret))
@@ -450,7 +470,7 @@ INLINE int run_exit_send(struct sys_exit_args *ctx, long ret)
 	return 0;
 }
 
-INLINE int enter_receive(s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call, u64 flags)
+INLINE int enter_receive(s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call, u64 flags, u64 name)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tgid = id >> 32;
@@ -463,6 +483,7 @@ INLINE int enter_receive(s32 fd, u64 buf, u64 count_, u64 iovcnt, u8 call, u64 f
 	args.iovcnt = iovcnt;
 	args.fd = fd;
 	args.call = call;
+	args.name = name;
 	args.peek = (flags & BESIDE_STREAM) != 0;
 	args.discard = (flags & MSG_TRUNC) != 0;
 	if (__active_read_args_map.update(&id, &args))
@@ -551,14 +572,18 @@ INLINE int run_exit_receive(struct sys_exit_args *ctx, long ret)
 		return 0;
 	}
 	u8 call = args.call;
-	u64 sk = sock_of_fd(o, args.fd);
+	u64 datagram = 0;
+	u64 sk = sock_of_any(o, args.fd, &datagram);
 	struct op_t *op = op_start(id, INGRESS, args.fd, call, bpf_ktime_get_ns());
 	if (!sk && ret > 0) {
 		turn_does(0); /* a pipe, an eventfd: what follows has another cause */
 		pool_signalled(ctx, id, args.fd, ret);
 	}
-	if (!sk || !op)
+	if (!sk || !op) {
+		if (datagram && op)
+			datagram_taken(ctx, op, &args, datagram, ret);
 		return 0;
+	}
 	op->sk = sk;
 	op->buf = args.buf;
 	op->iovcnt = args.iovcnt;
@@ -594,6 +619,25 @@ int prog_enter_send(struct sys_enter_args *c)
 int prog_exit_send(struct sys_exit_args *c)
 {
 	return run_exit_send(c, c->ret);
+}
+
+int prog_datagram_send(struct sys_enter_args *c)
+{
+	return run_datagram_send(c);
+}
+
+int prog_datagram_receive(struct sys_exit_args *c)
+{
+	struct trace_conf_t *conf = config();
+	struct member_fields_offset *o = offsets();
+	struct entry_regs regs = {};
+	u64 name = 0;
+
+	if (!conf || !o)
+		return 0;
+	if (conf->registers && read_entry_regs(o, c->nr, &regs))
+		name = (u32)c->nr == NR_RECVFROM ? regs.r8 : (u32)c->nr == NR_RECVMSG ? regs.si : 0;
+	return run_datagram_receive(c, name);
 }
 
 int prog_exit_receive(struct sys_exit_args *c)
@@ -675,7 +719,7 @@ int exit_getppid(struct sys_exit_args *c)
 
 int enter_read(struct sys_enter_args *c)
 {
-	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_READ, 0);
+	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_READ, 0, 0);
 }
 
 int exit_read(struct sys_exit_args *c)
@@ -685,7 +729,8 @@ int exit_read(struct sys_exit_args *c)
 
 int enter_recvfrom(struct sys_enter_args *c)
 {
-	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_RECVFROM, c->args[3]);
+	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_RECVFROM, c->args[3],
+			     c->args[4]);
 }
 
 int exit_recvfrom(struct sys_exit_args *c)
@@ -695,7 +740,7 @@ int exit_recvfrom(struct sys_exit_args *c)
 
 int enter_readv(struct sys_enter_args *c)
 {
-	return enter_receive(c->args[0], c->args[1], 1, c->args[2], CALL_READV, 0);
+	return enter_receive(c->args[0], c->args[1], 1, c->args[2], CALL_READV, 0, 0);
 }
 
 int exit_readv(struct sys_exit_args *c)
@@ -708,7 +753,8 @@ int enter_recvmsg(struct sys_enter_args *c)
 	u64 iov = 0, n = 0;
 
 	read_msghdr(c->args[1], &iov, &n);
-	return enter_receive(c->args[0], iov, n, n, CALL_RECVMSG, c->args[2]);
+	return enter_receive(c->args[0], iov, n, n, CALL_RECVMSG, c->args[2],
+			     c->args[1]);
 }
 
 int exit_recvmsg(struct sys_exit_args *c)
@@ -718,7 +764,7 @@ int exit_recvmsg(struct sys_exit_args *c)
 
 int enter_recvmmsg(struct sys_enter_args *c)
 {
-	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_RECVMMSG, c->args[3]);
+	return enter_receive(c->args[0], c->args[1], c->args[2], 0, CALL_RECVMMSG, c->args[3], 0);
 }
 
 int exit_recvmmsg(struct sys_exit_args *c)

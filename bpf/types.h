@@ -100,8 +100,13 @@ struct data_args_t {
 	u64 count;
 	u32 iovcnt; /* 0: buf is a plain buffer */
 	s32 fd;
-	s32 other_fd; /* splice's output */
-	u32 seq;      /* tcp_seq at entry */
+	union {
+		struct {
+			s32 other_fd; /* splice's output */
+			u32 seq;      /* tcp_seq at entry */
+		};
+		u64 name; /* datagrams: the address's buffer, or the msghdr */
+	};
 	u8 call;
 	u8 peek;     /* what it returns stays where it is, or never was in the stream */
 	u8 discard;  /* MSG_TRUNC: the bytes are gone, but not into the buffer */
@@ -560,6 +565,27 @@ struct op_t {
 	u32 most;  /* and of a message's run otherwise */
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
+};
+
+/* A call that moved datagrams, beside op_t (datagrams.h). */
+struct datagram_t {
+	u64 name;     /* the peer's address, in the program's memory; 0: the connected peer */
+	u64 messages; /* next of an array of mmsghdr, 0: there is no array */
+	u64 room;     /* bytes of a plain buffer */
+	u32 left;     /* datagrams to go through */
+	u32 rounds;   /* and those that were */
+	u32 failed;   /* errno of a send */
+	u32 pad;
+};
+
+/* A query that waits for its answer. */
+struct dns_query_t {
+	u64 socket_id;
+	u64 peer[2];
+	u16 port;
+	u16 id;
+	u8 direction;
+	u8 pad[3];
 };
 
 #define OP_CLEARED __builtin_offsetof(struct op_t, head)

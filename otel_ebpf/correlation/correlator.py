@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from otel_ebpf.correlation.assembly import Assembly
 from otel_ebpf.correlation.connection import Connection
 from otel_ebpf.correlation.conversation import ERRNO, Conversation
+from otel_ebpf.correlation.datagrams import Datagrams
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import SERVER, Exchange
@@ -61,6 +62,7 @@ class Correlator:
         self.on_finished: Callable[[Live], None] | None = None
         self.assembly = Assembly(self.ids, self.counts)
         self.parents = Parents(self.assembly, self.counts)
+        self.datagrams = Datagrams(self)
         self._of_process: defaultdict[int, set[int]] = defaultdict(set)
         self._waiting: dict[int, Live] = {}
         """One side's view of a request, until the other side's comes."""
@@ -116,6 +118,7 @@ class Correlator:
         watched = self._watched
         while watched and watched[0][0] <= now:
             self._look_at(watched.popleft()[1])
+        self.datagrams.tick(now)
         self.assembly.tick(now)
         self.parents.tick(now)
         yield self.left()
@@ -133,6 +136,7 @@ class Correlator:
         for connection in list(self.connections.values()):
             self.counts["requests_in_flight_at_end"] += connection.in_flight
             connection.leave(self)
+        self.counts["requests_in_flight_at_end"] += self.datagrams.in_flight
         self.parents.flush()
         self.assembly.flush()
         return self.left()
@@ -189,6 +193,16 @@ class Correlator:
         """A CLIENT exchange begins with ``record``, and what it carries is known."""
         if x.stream:
             self.parents.stream(x, record, self.now)
+        else:
+            self.parents.written(x, record)
+        self._offer(x)
+
+    def passed_on(self, x: Live, record: Record, causes: list[Live]) -> None:
+        """The same, of a process that has been asked the very same by these."""
+        if len(causes) == 1:
+            self.parents.same_question(x, causes[0])
+        elif causes:
+            self.parents.same_questions(x)
         else:
             self.parents.written(x, record)
         self._offer(x)
@@ -341,15 +355,20 @@ class Correlator:
 
     def _other(self, record: Record) -> None:
         kind = record.type
-        if kind == layout.CLOSE:
-            self._close(record.socket_id, record.ts, None)
+        if kind == layout.DATAGRAM:
+            self.datagrams.take(record)
+        elif kind == layout.CLOSE:
+            if not self.datagrams.close(record.socket_id, record.ts):
+                self._close(record.socket_id, record.ts, None)
         elif kind == layout.EOF:
             connection = self.connections.get(record.socket_id)
             if connection is not None:
                 connection.half_close(record, self)
         elif kind == layout.ERROR:
             connection = self.connections.get(record.socket_id)
-            if connection is not None:
+            if connection is None:
+                self.datagrams.error(record)
+            else:
                 connection.end(record.ts, ERRNO.get(record.length, "socket_error"), self)
         elif kind == layout.LINEAGE:
             self.parents.line(record)
@@ -367,6 +386,7 @@ class Correlator:
             for socket_id in list(self._of_process.get(record.tgid, ())):
                 self._close(socket_id, record.ts, None)
             self._of_process.pop(record.tgid, None)
+            self.datagrams.process_ended(record.tgid, record.ts)
             self.parents.process_ended(record.tgid)
 
     def _headers(self, record: Record) -> None:

@@ -49,6 +49,7 @@ CALLER_PARENT = "go.caller_ancestor"
 CONTEXT = "go.context"
 BOTH = "go.caller+context"
 SAME_HOST = "same_host"
+SAME_QUESTION = "same_question"
 
 KEEP_DONE = 10_000_000_000
 """Nanoseconds for which an exchange that has left can still become a parent."""
@@ -288,6 +289,15 @@ class Parents:
             self.anchors.responded_by_worker(x, record.goid, record.parent_uid, record.ts)
         identity = 0 if record.flags & FLAG_GO else record.caller_goid
         self.anchors.responded(x, identity, _made(record), record.ts)
+
+    def same_question(self, x: Live, cause: Live) -> None:
+        """The process asks another what it has been asked itself, by ``cause`` alone."""
+        self._callers.add(x.pid)
+        self._bind_to(x, cause, SAME_QUESTION)
+
+    def same_questions(self, x: Live) -> None:
+        """It has been asked that by several."""
+        self._abstain(x, "same_question_of_several")
 
     def stream(self, x: Live, record: Record, now: int) -> None:
         """A client request was written on a connection of many streams. Whoever writes

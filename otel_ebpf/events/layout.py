@@ -96,9 +96,8 @@ HOT = struct.Struct("<" + "".join(fmt for _, fmt in RECORD_MEMBERS[:-5]))
 """The record without its addresses, which are read once a connection."""
 
 # enum record_type
-VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM, LINEAGE, WAKE, HEADERS = range(
-    13
-)
+VOID, DATA, CLOSE, CORRECTION, EXEC, FORK, EXIT, EOF, ERROR, STREAM, LINEAGE, WAKE = range(12)
+HEADERS, DATAGRAM = 12, 13
 # enum direction
 INGRESS, EGRESS = range(2)
 # enum role

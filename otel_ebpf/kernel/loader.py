@@ -87,6 +87,7 @@ STATS = (
     "http2_gaps",
     "http2_not_read",
     "http2_no_frame",
+    "datagrams_cut",
 )
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 

@@ -74,6 +74,10 @@ TAIL_PROGRAMS = (
     "prog_go_ends",
     "prog_message_first",
     "prog_message",
+    "prog_datagram_send",
+    "prog_datagram_receive",
+    "prog_datagram",
+    "prog_datagram_who",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -107,6 +111,10 @@ SPARED_PROGRAMS = {
     **dict.fromkeys(
         ("prog_messages", "prog_message_first", "prog_message"),
         "protocols of databases and the like",
+    ),
+    **dict.fromkeys(
+        ("prog_datagram_send", "prog_datagram_receive", "prog_datagram", "prog_datagram_who"),
+        "DNS over UDP",
     ),
     "prog_slice": "databases' messages behind the first 4 KiB of a segment",
 }

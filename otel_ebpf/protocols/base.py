@@ -9,7 +9,7 @@ never exceptions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from .http2_told import Block, ToldBlocks
@@ -93,6 +93,22 @@ class Message:
         self.oneway = False
         self.error: str | None = None
         self.head = head
+
+
+class Datagram(NamedTuple):
+    """A message that came alone, without a connection.
+
+    Attributes:
+        kind: ``REQUEST`` or ``RESPONSE``.
+        number: the id that it shares with its request or response.
+        about: what else they share; None: it does not say.
+        head: as of ``Message``.
+    """
+
+    kind: int
+    number: int
+    about: Any
+    head: Any
 
 
 class Parser(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Parser
+from .base import Datagram, Parser
 from .context import CarriedContext
 
 
@@ -28,6 +28,8 @@ class Descriptor:
             after these have gone on. Parents that are inferred are not believed.
         memory: makes what all connections of a pairing protocol know together. Its parsers have
             ``remember(memory, process)``, called before ``begin``.
+        datagram: what a datagram says, of the bytes that were captured and its length; None
+            from it: nothing of this protocol. It must never raise.
     """
 
     name: str
@@ -38,3 +40,4 @@ class Descriptor:
     pairs: bool = False
     relayed: bool = False
     memory: Callable[[], Any] | None = None
+    datagram: Callable[[bytes, int], Datagram | None] | None = None

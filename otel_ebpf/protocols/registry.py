@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from . import (
     amqp,
+    dns,
     fastcgi,
     http1,
     http2,
@@ -25,6 +26,7 @@ from .descriptor import Descriptor
 PROTOCOLS: tuple[Descriptor, ...] = (
     amqp.PROTOCOL,
     fastcgi.PROTOCOL,
+    dns.PROTOCOL,
     http1.PROTOCOL,
     http2.PROTOCOL,
     kafka.PROTOCOL,

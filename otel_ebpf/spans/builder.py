@@ -10,6 +10,7 @@ from otel_ebpf.spans import semconv
 from otel_ebpf.spans.cgi import CgiSpans
 from otel_ebpf.spans.clock import Clock
 from otel_ebpf.spans.db import DbSpans
+from otel_ebpf.spans.dns import DnsSpans
 from otel_ebpf.spans.http import HttpSpans
 from otel_ebpf.spans.messaging import MessagingSpans
 from otel_ebpf.spans.model import ERROR, UNSET, Description, Span
@@ -41,6 +42,7 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "mqtt": MessagingSpans,
     "amqp": MessagingSpans,
     "nats": MessagingSpans,
+    "dns": DnsSpans,
 }
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 

@@ -22,6 +22,8 @@ DB_QUERY_TEXT: Final = "db.query.text"
 DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
 DB_STORED_PROCEDURE_NAME: Final = "db.stored_procedure.name"
 DB_SYSTEM_NAME: Final = "db.system.name"
+DNS_ANSWERS: Final = "dns.answers"
+DNS_QUESTION_NAME: Final = "dns.question.name"
 ERROR_TYPE: Final = "error.type"
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"
 HTTP_REQUEST_HEADER_TEMPLATE: Final = "http.request.header"
@@ -65,6 +67,9 @@ URL_SCHEME: Final = "url.scheme"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
 
 # The tracer's own attributes.
+DNS_QUESTION_TYPE: Final = "dns.question.type"
+DNS_RESPONSE_CODE: Final = "dns.response_code"
+DNS_TRUNCATED: Final = "otel_ebpf.dns.truncated"
 PARENT_RULE: Final = "otel_ebpf.parent.rule"
 TRUNCATED: Final = "otel_ebpf.truncated"
 

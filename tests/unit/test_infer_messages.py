@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.events.layout import MAYBE, NOTHING, REQUEST, RESPONSE
+from tests.unit.protocols import dns_wire
 from tests.unit.protocols import mysql_wire as wire
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"
@@ -62,6 +63,7 @@ u8 nats(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_nats(p, n, tail, towards);
 }
+#include "infer_dns.h"
 u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_memcached(p, n, total, tail, towards, start);
@@ -69,6 +71,14 @@ u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 u8 kafka(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_kafka(p, n, total, towards, start);
+}
+u8 dns(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_dns(p, n, total, towards, start);
+}
+u8 datagram(const u8 *p, u32 n, u64 total, u64 tail, u8 known, bool start)
+{
+	return infer_dns_datagram(p, n, total, known);
 }
 u8 redis(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
@@ -401,3 +411,53 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
         hits += infer("mongodb", data) == REQUEST
         hits += sum(infer(name, data) not in (NOTHING, MAYBE) for name in ("mqtt", "amqp", "nats"))
     assert hits == 0
+
+
+QUIC = bytes.fromhex("c00000000108") + bytes(range(8)) + b"\0\0\x44\x96" + bytes(40)
+STUN = bytes.fromhex("000100002112a442") + bytes(range(12))
+NTP = bytes.fromhex("230006200000000000000000") + bytes(36)
+RTP = bytes.fromhex("80600001000000a0deadbeef") + bytes(160)
+SNMP = bytes.fromhex("302902010004067075626c6963a01c0204")
+SYSLOG = b"<34>Oct 11 22:14:15 host su: failed"
+STATSD = b"requests:1|c\nlatency:12|ms"
+DHCP = bytes.fromhex("0101060039 03f326 00000000 00000000".replace(" ", "")) + bytes(220)
+WIREGUARD = bytes.fromhex("0400000001000000") + bytes(24)
+
+
+@pytest.mark.parametrize("data", [QUIC, STUN, NTP, RTP, SNMP, SYSLOG, STATSD, DHCP, WIREGUARD])
+def test_other_datagrams_are_no_dns(infer: Inference, data: bytes) -> None:
+    assert infer("datagram", data, towards=0) == NOTHING
+    assert infer("dns", data) in (NOTHING, MAYBE)
+
+
+@pytest.mark.parametrize("edns", [False, True])
+def test_a_query_on_any_port_is_certain_and_an_answer_alone_is_not(
+    infer: Inference, edns: bool
+) -> None:
+    asks = dns_wire.query(0x1234, "www.example.com", edns=edns)
+    says = dns_wire.reply(0x1234, "www.example.com", answers=(dns_wire.address("10.0.0.1"),))
+    assert infer("datagram", asks, towards=0) == infer("datagram", asks, towards=1) == REQUEST
+    assert infer("datagram", says, towards=0) == NOTHING
+    assert infer("datagram", says, towards=1) == RESPONSE
+    assert infer("datagram", asks[:11], towards=1) == NOTHING
+
+
+def test_dns_over_tcp(infer: Inference) -> None:
+    asks = dns_wire.framed(dns_wire.query(0x1234, "www.example.com", edns=True))
+    says = dns_wire.framed(dns_wire.reply(0x1234, "www.example.com"))
+    assert infer("dns", asks) == REQUEST
+    assert [infer("dns", asks[:n]) for n in range(1, 14)] == [MAYBE] * 13
+    assert infer("dns", asks[:-1]) == NOTHING
+    assert infer("dns", says) == NOTHING
+    assert infer("dns", asks, SERVER) == infer("dns", asks[:2], SERVER) == REQUEST
+    assert infer("dns", says, CLIENT) == infer("dns", says[:2], CLIENT) == RESPONSE
+    assert infer("dns", says, SERVER) == NOTHING
+
+
+def test_random_and_compressed_bytes_are_no_dns(infer: Inference) -> None:
+    source = random.Random(11)
+    text = zlib.compress(b"".join(source.randbytes(3) * 5 for _ in range(40_000)))
+    for n in range(20_000):
+        for data in (source.randbytes(64), text[n * 7 : n * 7 + 64]):
+            assert infer("datagram", data, towards=0) == NOTHING
+            assert infer("dns", data) == NOTHING
