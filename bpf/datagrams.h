@@ -315,6 +315,7 @@ INLINE int run_datagram_who(void *ctx)
 	if (!st->protocol)
 		spoken(r->tgid, PROTOCOL_DNS);
 	st->protocol = PROTOCOL_DNS;
+	st->datagram = 1;
 	bool asks = r->begins == BEGINS_REQUEST;
 	st->role = asks == (r->direction == INGRESS) ? ROLE_SERVER : ROLE_CLIENT;
 	__builtin_memcpy(query.peer, r->peer_addr, 16);

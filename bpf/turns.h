@@ -111,7 +111,8 @@ INLINE void turn_closes(u64 sk, struct socket_state_t *st)
 {
 	struct turn_t *t = my_turn();
 
-	if (t && (!t->proxy || st->is_request || turn_opened_map.lookup(&sk)))
+	/* Of datagrams nobody tells that the peer has gone: it is the program's own doing. */
+	if (t && !st->datagram && (!t->proxy || st->is_request || turn_opened_map.lookup(&sk)))
 		turn_ends(sk, st);
 }
 

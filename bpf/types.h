@@ -234,7 +234,8 @@ struct socket_state_t {
 	u8 local_addr[16];
 	u8 peer_addr[16];
 	u8 several; /* replies may be those of requests before the latest (messages.h) */
-	u8 several_pad[7];
+	u8 datagram; /* without a connection (datagrams.h) */
+	u8 several_pad[6];
 };
 
 #define LOOP_SEVERAL 1

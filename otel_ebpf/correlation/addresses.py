@@ -6,7 +6,7 @@ import socket
 
 from otel_ebpf.correlation.model import Endpoints
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import FAMILY_IPV4, FAMILY_IPV6
+from otel_ebpf.events.layout import DATAGRAM, FAMILY_IPV4, FAMILY_IPV6
 
 _UNIX = 1 << 200  # no address with its port is as large
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -27,7 +27,8 @@ def endpoints(record: Record) -> Endpoints:
     _, local_port, peer_port, local, peer = record.addresses()
     here, there = _text(record.family, local), _text(record.family, peer)
     family = "ipv6" if ":" in here or ":" in there else "ipv4"
-    return Endpoints(family, here, local_port, there, peer_port)
+    alone = record.type == DATAGRAM
+    return Endpoints(family, here, local_port, there, peer_port, alone)
 
 
 def ends_as_numbers(record: Record) -> tuple[int, int]:

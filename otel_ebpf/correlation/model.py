@@ -23,6 +23,8 @@ class Endpoints:
     local_port: int
     peer_address: str
     peer_port: int
+    datagram: bool = False
+    """There is no connection between them: each message stands for itself."""
     memo: Any = field(default=None, compare=False, repr=False)
     """For whoever encodes spans: what the latest of this connection had in common."""
 

@@ -262,6 +262,8 @@ class Pools:
         idle; or it was itself, as that message did not set it free; or others' requests are
         under way there."""
         ends = x.endpoints
+        if ends.datagram:
+            return True
         idle = self._idle.setdefault((ends.peer_address, ends.peer_port), set())
         idle.discard(id(ends))
         busy = self._busy.get(id(ends), 0)
@@ -273,6 +275,8 @@ class Pools:
     def released(self, x: Live) -> None:
         """Its response has come."""
         ends = x.endpoints
+        if ends.datagram:
+            return
         idle = self._idle.get((ends.peer_address, ends.peer_port))
         if idle is not None and x.error is None:
             idle.add(id(ends))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dns.flags
+import dns.message
+import dns.rdatatype
 import pytest
 
 from tests.dns_server import DnsServer
-from tests.e2e.agent import Agent, Span
+from tests.e2e.agent import ROOT, Agent, Span
 from tests.e2e.program import Program
 from tests.e2e.query import parent_of, seconds_of, select
+from tests.gobuild import build_go
 
 pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
 PROGRAMS = Path(__file__).with_name("dns_programs.py")
@@ -174,10 +181,144 @@ def _assert_each_has_its_own(spans: list[Span], number: int) -> None:
 # In namespaces with an /etc/resolv.conf of their own
 
 
-@pytest.fixture
-def resolv(tmp_path: Path) -> list[str]:
-    """A command before another one: its own loopback, and this server as the resolver's."""
-    conf = tmp_path / "resolv.conf"
-    conf.write_text("nameserver 127.0.0.1\n")
-    shell = f'ip link set lo up && mount --bind {conf} /etc/resolv.conf && exec "$@"'
-    return ["unshare", "--net", "--mount", "sh", "-c", shell, "sh"]
+class Resolving:
+    """A program whose resolver asks ``server``, on port 53 of a loopback of their own.
+
+    Attributes:
+        pid: of the program; line: what it said first.
+    """
+
+    def __init__(self, folder: Path, command: Sequence[object]) -> None:
+        conf = folder / "resolv.conf"
+        conf.write_text("nameserver 127.0.0.1\n")
+        shell = f'ip link set lo up && mount --bind {conf} /etc/resolv.conf && exec "$@"'
+        words = ["unshare", "--net", "--mount", "sh", "-c", shell, "sh", *map(str, command)]
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.pid = self.process.pid
+        try:
+            self.line = self._read()
+            self.server = DnsServer(folder, 53, through=self.inside())
+        except BaseException:
+            self.process.kill()
+            self.process.communicate()
+            raise
+
+    def _read(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def go(self) -> str:
+        """Lets it do its work; what it says then."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def inside(self) -> list[str]:
+        """A command before another one: in these namespaces."""
+        return ["nsenter", "--target", str(self.pid), "--net"]
+
+    def ask(self, number: int, at_once: int, query: str = "") -> None:
+        """Requests of as many paths, ``/<n>.a.test``."""
+        code = f"""
+from concurrent.futures import ThreadPoolExecutor
+from urllib.request import urlopen
+def ask(n): urlopen(f"http://127.0.0.1:{self.line}/{{n}}.a.test{query}", timeout=20).close()
+with ThreadPoolExecutor({at_once}) as pool: list(pool.map(ask, range({number})))
+"""
+        subprocess.run([*self.inside(), sys.executable, "-c", code], check=True)
+
+    def __enter__(self) -> Resolving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.close()
+        self.process.kill()
+        self.process.communicate()
+
+
+def on_the_wire(file: Path) -> Counter[tuple[str, str]]:
+    """Queries of a capture of Ethernet frames, as tcpdump writes it."""
+    data, at = file.read_bytes(), 24
+    found: Counter[tuple[str, str]] = Counter()
+    while at + 16 <= len(data):
+        size = int.from_bytes(data[at + 8 : at + 12], "little")
+        message = dns.message.from_wire(data[at + 16 + 42 : at + 16 + size])
+        at += 16 + size
+        if not message.flags & dns.flags.QR:
+            (question,) = message.question
+            kind = dns.rdatatype.to_text(question.rdtype)
+            found[question.name.to_text(omit_final_dot=True), kind] += 1
+    return found
+
+
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="needs tcpdump")
+def test_glibcs_two_queries_with_one_call(tmp_path: Path) -> None:
+    """Counts against the server's log, and against what tcpdump saw."""
+    file = tmp_path / "lo.pcap"
+    with Resolving(tmp_path, [sys.executable, PROGRAMS, "getaddrinfo", 53]) as place:
+        watch = ["tcpdump", "-i", "lo", "-U", "-w", str(file), "udp", "port", "53"]
+        witness = subprocess.Popen([*place.inside(), *watch], stderr=subprocess.PIPE, text=True)
+        assert witness.stderr is not None
+        while "listening on" not in witness.stderr.readline():
+            assert witness.poll() is None
+        with Agent(pids=[place.pid, place.server.pid]) as agent:
+            assert place.go() == "done"
+            spans = agent.stop()
+        told = place.server.asked()
+        witness.terminate()
+        witness.communicate()
+    assert told.total() == 42
+    assert asked(spans, "CLIENT") == asked(spans, "SERVER") == told == on_the_wire(file)
+    assert_joined(spans)
+    failed = [s for s in lookups(spans, "CLIENT") if "error.type" in s["attributes"]]
+    assert {s["attributes"]["error.type"] for s in failed} == {"NXDOMAIN"}
+    assert {s["attributes"]["dns.question.name"] for s in failed} == {"www.nx.test"}
+
+
+def test_lookups_of_glibc_and_of_go_are_their_requests_children(tmp_path: Path) -> None:
+    go = build_go(ROOT / "tests" / "targets" / "go" / "resolver")
+    for rule, command in (
+        ("thread", [sys.executable, PROGRAMS, "serve", 53]),
+        ("ancestor", [go]),
+    ):
+        folder = tmp_path / rule
+        folder.mkdir()
+        with Resolving(folder, command) as place:
+            with Agent(pids=[place.pid, place.server.pid]) as agent:
+                place.ask(60, 8)
+                # Go's are believed once their goroutines were not seen again for a second.
+                agent.wait_spans(lambda spans: len(lookups(spans, "CLIENT")) == 120, seconds=30)
+                spans = agent.stop()
+            assert asked(spans, "CLIENT") == asked(spans, "SERVER") == place.server.asked()
+        assert_joined(spans)
+        assert len(lookups(spans, "CLIENT")) == 120
+        for call in lookups(spans, "CLIENT"):
+            parent = parent_of(call, spans)
+            assert parent is not None, (rule, call)
+            assert call["attributes"]["otel_ebpf.parent.rule"] == rule
+            assert parent["attributes"]["url.path"] == "/" + call["attributes"]["dns.question.name"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+@pytest.mark.parametrize("query", ["", "?lookup"])
+def test_nodes_lookups_have_no_wrong_parent(tmp_path: Path, query: str) -> None:
+    """c-ares hands its results on in a phase of the loop that says nothing of their cause; and
+    getaddrinfo runs on a pool of threads."""
+    node = ["node", Path(__file__).with_name("dns_node.js")]
+    with Resolving(tmp_path, node) as place:
+        with Agent(pids=[place.pid, place.server.pid]) as agent:
+            place.ask(20, 1, query)
+            place.ask(100, 8, query)
+            spans = agent.stop()
+        assert asked(spans, "CLIENT") == asked(spans, "SERVER") == place.server.asked()
+    assert_joined(spans)
+    named = 0
+    for call in lookups(spans, "CLIENT"):
+        parent = parent_of(call, spans)
+        if parent is not None:
+            named += 1
+            assert parent["attributes"]["url.path"] == "/" + call["attributes"]["dns.question.name"]
+    assert query or named >= 20
