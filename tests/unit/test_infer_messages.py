@@ -44,6 +44,7 @@ u8 mongodb(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 u8 mongodb_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return mongodb_secret(p);
+}
 #include "infer_mqtt.h"
 #include "infer_amqp.h"
 #include "infer_nats.h"
