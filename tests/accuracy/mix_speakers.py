@@ -131,11 +131,54 @@ def grpc(port: int) -> Iterator[Call]:
         yield call
 
 
+@contextlib.contextmanager
+def mongodb(port: int) -> Iterator[Call]:
+    import pymongo
+
+    client: Any = pymongo.MongoClient(port=port, maxPoolSize=1)
+
+    def call(bad: bool, number: int) -> int:
+        if not bad:
+            list(client.shop.ok.find({f"field{number % 7}": number}))
+            return 1
+        with contextlib.suppress(pymongo.errors.OperationFailure):
+            client.shop.command(f"bad_{number % 5}", number)
+        return 1
+
+    yield call
+    client.close()
+
+
+@contextlib.contextmanager
+def kafka(port: int) -> Iterator[Call]:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "linger.ms": 0})
+    for topic in ("ok", "bad"):
+        producer.list_topics(topic, timeout=30)
+
+    def call(bad: bool, number: int) -> int:
+        ended: list[Any] = []
+        producer.produce(
+            "bad" if bad else "ok", b"message" * (number % 50), partition=number % 2,
+            on_delivery=lambda error, _: ended.append(error),
+        )  # fmt: skip
+        producer.flush(60)
+        assert [error is not None for error in ended] == [bad]
+        return 1
+
+    yield call
+
+
 SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = {
     "redis": redis,
     "postgresql": postgresql,
     "mysql": mysql,
     "memcached": memcached,
+    "mongodb": mongodb,
+    "kafka": kafka,
+    "fastcgi": http,
+    "uwsgi": http,
     "http": http,
     "grpc": grpc,
 }

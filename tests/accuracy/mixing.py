@@ -5,25 +5,19 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.accuracy.mix_hosts import SERVERS
 from tests.accuracy.mix_speakers import SPEAKERS
-from tests.debian import debian_program
 from tests.e2e.agent import Agent, Span
 from tests.e2e.query import path_of
-from tests.e2e.services import ROOT, Service
-from tests.mariadb_server import MariadbServer
-from tests.postgresql_server import PostgresqlServer
-from tests.redis_server import RedisServer
+from tests.e2e.services import ROOT
 
 THREADS = 4
 _BAD = re.compile(r"\bbad(_\d+)?\b")
@@ -53,68 +47,10 @@ class Verdict:
         return every and not self.wrong and not self.others
 
 
-@contextmanager
-def _memcached(_: Path) -> Iterator[int]:
-    program, env = debian_program("memcached", "usr/bin/memcached", ("memcached", "libevent-2.1-7"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = [str(program), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-u", "nobody"]
-    with subprocess.Popen(command, env=env) as process:
-        try:
-            deadline = time.monotonic() + 30
-            while time.monotonic() < deadline:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def _redis(folder: Path) -> Iterator[int]:
-    with RedisServer(folder) as server:
-        yield server.port
-
-
-@contextmanager
-def _postgresql(_: Path) -> Iterator[int]:
-    with PostgresqlServer() as server:
-        yield server.port
-
-
-@contextmanager
-def _mysql(_: Path) -> Iterator[int]:
-    with MariadbServer() as server:
-        yield server.port
-
-
-def _own(kind: str) -> Callable[[Path], contextmanager]:  # type: ignore[valid-type]
-    @contextmanager
-    def serve(_: Path) -> Iterator[int]:
-        command = [sys.executable, "-m", "tests.accuracy.mix_server", kind]
-        with Service(kind, command, env={"PYTHONPATH": str(ROOT)}) as service:
-            yield service.port
-
-    return serve
-
-
-SERVERS = {
-    "redis": _redis,
-    "postgresql": _postgresql,
-    "mysql": _mysql,
-    "memcached": _memcached,
-    "http": _own("http"),
-    "grpc": _own("grpc"),
-}
-
-
 def asked(span: Span) -> str:
     """What the span's call says of itself."""
     attributes = span["attributes"]
-    for name in ("db.query.text", "rpc.method"):
+    for name in ("db.query.text", "rpc.method", "messaging.destination.name"):
         if name in attributes:
             return str(attributes[name])
     return path_of(span)
@@ -126,6 +62,10 @@ def protocol_of(span: Span) -> str:
     system = str(attributes.get("db.system.name", ""))
     if system:
         return {"mariadb": "mysql"}.get(system, system)
+    if "messaging.system" in attributes:
+        return str(attributes["messaging.system"])
+    if attributes.get("network.protocol.name") in ("fastcgi", "uwsgi"):
+        return str(attributes["network.protocol.name"])
     return "grpc" if "rpc.method" in attributes else "http"
 
 
@@ -144,7 +84,7 @@ def judge(spans: list[Span], names: dict[int, str]) -> dict[str, Verdict]:
             verdict.others[f"{span['kind']} {span['name']} {text}"] += 1
             continue
         ended = "bad" if span["status"].get("code") == "ERROR" else "ok"
-        (verdict.clients if span["kind"] == "CLIENT" else verdict.servers)[ended] += 1
+        (verdict.servers if span["kind"] == "SERVER" else verdict.clients)[ended] += 1
         if ended != meant:
             verdict.wrong.append(f"{span['kind']} {text}: {ended}")
     return said
@@ -155,10 +95,15 @@ def run(names: list[str], seconds: int, pace: int) -> tuple[dict[str, Verdict], 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
-        ports = {stack.enter_context(SERVERS[name](folder)): name for name in names}
+        places = {}
+        for name in names:
+            home = folder / name
+            home.mkdir(mode=0o755)
+            places[name] = stack.enter_context(SERVERS[name](home))
+        ports = {place.port: name for name, place in places.items()}
         speakers = {}
-        for port, name in ports.items():
-            words = [name, str(port), str(seconds), str(THREADS), str(pace)]
+        for name, place in places.items():
+            words = [name, str(place.called), str(seconds), str(THREADS), str(pace)]
             speakers[name] = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-m", "tests.accuracy.mix_speakers", *words],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.accuracy.mixing import SERVERS, run
+from tests.accuracy.mix_hosts import SERVERS
+from tests.accuracy.mixing import run
 
 
 @pytest.mark.kernel
