@@ -1,5 +1,5 @@
 /* The kernel half's order of inference for a connection of which nothing is known, compiled for
- * the host: bpf/infer.h and infer_new of bpf/messages.h, with every protocol on. */
+ * the host: bpf/infer.h and message_first of bpf/messages.h, with every protocol on. */
 #define OTEL_EBPF_HOST_COMPILE
 #include "infer_message.h"
 #undef OTEL_EBPF_HOST_COMPILE
@@ -33,7 +33,7 @@ struct op_t {
 
 #include "infer.h"
 #include "headers.h"  /* those that messages.h includes */
-#include "infer_new.h" /* its function */
+#include "infer_new.h" /* its functions */
 
 /* The protocol of a first segment, 0: none. HTTP/2 only by its preface: what may be its frames
  * is told apart by a walk over them. */
@@ -52,6 +52,8 @@ u32 taken_for(const u8 *data, u32 size)
 		return protocol;
 	if (begins == BEGINS_MAYBE || begins == BEGINS_FRAMES)
 		return 0;
-	begins = infer_new(&op, n, size, tail, &protocol);
+	begins = infer_by_words(&op, n, tail, &protocol);
+	if (begins == BEGINS_NOTHING)
+		begins = infer_new(&op, n, size, tail, &protocol);
 	return begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE ? protocol : 0;
 }

@@ -27,11 +27,11 @@ _SIZES = (1, 2, 4, 5, 6, 8, 12, 16, 24, 51, 64, 100, 200, 517, 1000, 1448, 4096)
 def build(folder: Path) -> ctypes.CDLL:
     """The library with ``taken_for(data, size)``. Raises RuntimeError with the compiler's words."""
     messages = (BPF / "messages.h").read_text()
-    found = re.search(r"^INLINE u8 infer_new\(.*?^}\n", messages, re.M | re.S)
-    if found is None:
-        raise RuntimeError("bpf/messages.h has no function infer_new any more")
+    found = re.findall(r"^INLINE u8 infer_(?:new|by_words)\(.*?^}\n", messages, re.M | re.S)
+    if len(found) != 2:
+        raise RuntimeError("bpf/messages.h has no infer_new or infer_by_words any more")
     headers = re.findall(r'^#include "infer_\w+\.h"\n', messages, re.M)
-    (folder / "infer_new.h").write_text(found[0])
+    (folder / "infer_new.h").write_text("".join(found))
     (folder / "headers.h").write_text("".join(headers))
     library = folder / "taken.so"
     done = subprocess.run(
