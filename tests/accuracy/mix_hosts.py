@@ -20,6 +20,7 @@ from tests.e2e.services import ROOT, Service
 from tests.ferretdb_server import FerretdbServer
 from tests.kafka_server import KafkaServer
 from tests.mariadb_server import MariadbServer
+from tests.mosquitto_server import MosquittoServer
 from tests.php import php_fpm
 from tests.postgresql_server import PostgresqlServer
 from tests.redis_server import RedisServer
@@ -107,6 +108,15 @@ def _kafka(_: Path) -> Iterator[Place]:
 
 
 @contextmanager
+def _mqtt(folder: Path) -> Iterator[Place]:
+    """Nobody may publish but to ``ok``."""
+    allowed = folder / "allowed"
+    allowed.write_text("topic write ok\n")
+    with MosquittoServer(folder, f"acl_file {allowed}") as server:
+        yield Place(server.port)
+
+
+@contextmanager
 def _fastcgi(folder: Path) -> Iterator[Place]:
     """php-fpm, which nginx calls."""
     script = folder / "site.php"
@@ -149,6 +159,7 @@ SERVERS: dict[str, Server] = {
     "memcached": _memcached,
     "mongodb": _mongodb,
     "kafka": _kafka,
+    "mqtt": _mqtt,
     "fastcgi": _fastcgi,
     "uwsgi": _uwsgi,
     "http": _own("http"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import random
 import sys
 import threading
@@ -170,6 +171,29 @@ def kafka(port: int) -> Iterator[Call]:
     yield call
 
 
+@contextlib.contextmanager
+def mqtt(port: int) -> Iterator[Call]:
+    from paho.mqtt.client import Client, MQTTv5
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    ended: queue.Queue[bool] = queue.Queue()
+    client.on_connect = lambda *_: ended.put(True)
+    client.on_publish = lambda _, __, ___, code, ____: ended.put(code.is_failure)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    ended.get(timeout=60)
+
+    def call(bad: bool, number: int) -> int:
+        client.publish("bad" if bad else "ok", b"message" * (number % 50), qos=1)
+        assert ended.get(timeout=60) == bad
+        return 1
+
+    yield call
+    client.disconnect()
+    client.loop_stop()
+
+
 SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = {
     "redis": redis,
     "postgresql": postgresql,
@@ -177,6 +201,7 @@ SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = 
     "memcached": memcached,
     "mongodb": mongodb,
     "kafka": kafka,
+    "mqtt": mqtt,
     "fastcgi": http,
     "uwsgi": http,
     "http": http,
