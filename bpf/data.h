@@ -393,7 +393,9 @@ INLINE int run_data(void *ctx)
 	if (op->turns && r->direction == INGRESS)
 		turn_does(0); /* until it is known what that was */
 	u32 first = op->go && !op->streams ? go_new_streams(op, st) : 0;
-	if (first)
+	if (first == PROG_GO_STREAMS && !op->at_entry && st->protocol == PROTOCOL_HTTP2 && !st->tls)
+		op->after = GO_AFTER;
+	else if (first)
 		__progs_jmp_tp_map.call(ctx, first);
 	if (!op->plain && (st->tls || (!st->protocol && (op->go || ssl_process(op)))))
 		__progs_jmp_tp_map.call(ctx, PROG_TLS);

@@ -24,10 +24,18 @@ INLINE u32 go_number(u32 place, u32 last)
 	return (last ? last + 2 : 1) + 2 * place;
 }
 
-/* Whether the stream at this place has been told of in an earlier look. */
-INLINE bool go_known(struct go_scan_t *s, u32 place)
+/* 1 where the stream at this place has been told of in an earlier look. */
+INLINE u64 go_known(struct go_scan_t *s, u32 place)
 {
-	return place < 32 && (s->seen >> place & 1);
+	return s->seen[within(place >> 6, GO_SEEN)] >> (place & 63) & 1;
+}
+
+INLINE u32 bits_set(u64 x)
+{
+	x -= x >> 1 & 0x5555555555555555ULL;
+	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return x * 0x0101010101010101ULL >> 56;
 }
 
 /* The stream that was found for this place, if its tag says so. */
@@ -43,7 +51,7 @@ INLINE struct go_asker_t *go_asker(struct go_scan_t *s, u32 place)
 
 INLINE void go_next_chunk(struct op_t *op, struct go_scan_t *s)
 {
-	s->chunk = s->told + (op->at_entry ? GO_CHUNK : GO_CHUNK_READ);
+	s->chunk = s->told + (op->at_entry || op->after > GO_JUMPS_READ ? GO_CHUNK : GO_CHUNK_READ);
 	if (s->chunk > s->places)
 		s->chunk = s->places;
 }
@@ -51,8 +59,8 @@ INLINE void go_next_chunk(struct op_t *op, struct go_scan_t *s)
 INLINE void go_begin_scan(struct op_t *op, struct go_scan_t *s, struct socket_state_t *st,
 			  struct proc_info_t *pi)
 {
-	u64 map = 0, told = st->go_told;
-	u32 next = go_next_stream(st, pi), places;
+	u64 map = 0;
+	u32 next = go_next_stream(st, pi), places, known = 0;
 	bool grpc = st->go_kind == GO_CONN_GRPC_CLIENT;
 	struct go_h2_t *h = &pi->h2[st->go_kind == GO_CONN_X_CLIENT];
 
@@ -66,8 +74,12 @@ INLINE void go_begin_scan(struct op_t *op, struct go_scan_t *s, struct socket_st
 	READ_USER(map, st->go_conn, grpc ? pi->grpc.cc_streams : h->cc_streams);
 	go_map_start(&s->client, pi, map);
 	s->look += 1;
-	s->last = told;
-	s->seen = told >> 32;
+	s->last = st->go_told;
+	for (int i = 0; i < GO_SEEN; i++) {
+		s->seen[i] = st->go_seen[i];
+		known += bits_set(st->go_seen[i]);
+		s->after[i] = 0;
+	}
 	places = next > s->last + 1 ? (next - s->last - 1 + !s->last) / 2 : 0;
 	st->go_next = next; /* not taken yet */
 	st->go_gap = 1;     /* until they are told of */
@@ -77,10 +89,6 @@ INLINE void go_begin_scan(struct op_t *op, struct go_scan_t *s, struct socket_st
 		places = GO_WINDOW;
 	s->places = places;
 	s->top = go_number(places, s->last) - 2;
-	u32 known = s->seen;
-	known -= known >> 1 & 0x55555555;
-	known = (known & 0x33333333) + (known >> 2 & 0x33333333);
-	known = ((known + (known >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
 	s->expected = places > known ? places - known : 0;
 	s->joined = st->go_missed == GO_JOINED;
 	s->lacking = s->joined ? s->top : st->go_missed >= GO_LOOKS ? st->go_aged : 0;
@@ -90,7 +98,6 @@ INLINE void go_begin_scan(struct op_t *op, struct go_scan_t *s, struct socket_st
 	s->ended = 0;
 	s->told = 0;
 	s->run = 0;
-	s->after = 0;
 	s->walking = 0;
 	go_next_chunk(op, s);
 }
@@ -120,9 +127,13 @@ INLINE void go_end_scan(void *ctx, struct op_t *op, struct go_scan_t *s,
 		st->go_missed += 1;
 	}
 	st->go_gap = missing || s->left;
-	if (last >= (u32)st->go_told) /* else another CPU was at it, too, and came further */
-		st->go_told = (u64)s->after << 32 | last;
-	go_resume_data(ctx, op);
+	if (last >= st->go_told) { /* else another CPU was at it, too, and came further */
+		st->go_told = last;
+		for (int i = 0; i < GO_SEEN; i++)
+			st->go_seen[i] = s->after[i];
+	}
+	if (!op->after)
+		go_resume_data(ctx, op);
 }
 
 /* Program 10: looks for new streams in the connection's table. */
@@ -159,7 +170,7 @@ INLINE int run_go_streams(void *ctx)
 			struct go_found_t *at = &s->list[within(place, 2 * GO_WINDOW)];
 			at->stream = stream;
 			at->tag = (u64)s->look << 32 | id;
-			s->found += full;
+			s->found += full & ~go_known(s, place);
 		}
 		if (s->found >= s->expected) {
 			more = GROUP_END;
@@ -428,17 +439,11 @@ INLINE int run_go_tell(void *ctx)
 
 		if (s->told >= s->chunk)
 			break;
-		if (beyond >= 32) { /* of more than that, nothing is remembered */
-			s->places = s->told;
-			s->chunk = s->told;
-			s->left = 1;
-			break;
-		}
 		bool over = go_tell_place(op, s, st, pi, b);
 		if (over && !beyond)
 			s->run += 1;
 		else if (over)
-			s->after |= 1U << (beyond & 31);
+			s->after[within(beyond >> 6, GO_SEEN)] |= 1ULL << (beyond & 63);
 		s->told += 1;
 	}
 	if (s->told < s->chunk)

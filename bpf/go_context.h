@@ -8,6 +8,7 @@
 #define CONTEXT_DEPTH 48
 #define GO_JUMPS 26
 #define GO_JUMPS_READ 6
+#define GO_AFTER 27 /* behind the frames of a segment, less the programs that these took */
 
 /* internal/abi: itab.Type; Type.Size_, Type.Kind_, PtrType.Elem. */
 #define ITAB_TYPE 8
@@ -248,7 +249,9 @@ INLINE bool go_walk_step(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid, 
 
 INLINE bool go_jumps_left(struct op_t *op, u32 n)
 {
-	return op->jumps + n <= (op->at_entry ? GO_JUMPS : GO_JUMPS_READ);
+	u32 most = op->at_entry ? GO_JUMPS : op->after ? op->after : GO_JUMPS_READ;
+
+	return op->jumps + n <= most;
 }
 
 /* Goes on with another program, as long as enough calls are left for the segment itself:

@@ -150,6 +150,7 @@ struct go_map_t {
 };
 
 #define GO_WINDOW 256 /* streams of a client that are looked at at once; a power of two */
+#define GO_SEEN (GO_WINDOW / 64)
 
 /* One of them. Its place among them follows from its number. */
 struct go_found_t {
@@ -210,7 +211,6 @@ struct go_scan_t {
 	u32 expected;
 	u32 last;    /* streams up to this one are known */
 	u32 top;     /* and those above this one come next time */
-	u32 seen;    /* a bit for each of the next 32 that is known */
 	u32 places;  /* on the list */
 	u32 chunk;   /* places up to this one are taken through all programs first */
 	u32 begun;   /* places whose walk may begin, */
@@ -218,7 +218,6 @@ struct go_scan_t {
 	u32 ended;   /* of which it is known whose request that was, */
 	u32 told;    /* and which user space has been told of */
 	u32 run;     /* places at the list's beginning of which nothing is left to be told */
-	u32 after;   /* a bit for each of the next 32 of which that is so */
 	u32 lacking; /* streams up to this one are given up if they are not there */
 	u32 joined;  /* for they began before the connection was known */
 	u32 walking; /* s->walk is on its way for list[walked] */
@@ -237,6 +236,8 @@ struct go_scan_t {
 	u32 server_top;
 	u32 more;
 	struct go_itab_t itabs[GO_ITABS];
+	u64 seen[GO_SEEN];  /* a bit for each of the next ones that is known */
+	u64 after[GO_SEEN]; /* and of which nothing is left to be told, behind `run` */
 	u64 block[32]; /* what one read brought of an object */
 	struct go_found_t list[2 * GO_WINDOW]; /* and room for what is no new stream */
 	struct go_asker_t askers[GO_WINDOW];

@@ -501,6 +501,10 @@ INLINE int run_http2(void *ctx)
 	http2_leave(op, w, half);
 	if (w->cut)
 		count(STAT_HTTP2_CUT);
+	if (op->after > w->round) {
+		op->after -= w->round;
+		__progs_jmp_tp_map.call(ctx, PROG_GO_STREAMS);
+	}
 	return 0;
 }
 

@@ -218,10 +218,9 @@ struct socket_state_t {
 	u8 go_missed;  /* looks in a row that did not find the streams up to go_aged */
 	u8 go_gap;     /* streams are left to be found or told of */
 	u32 go_next;   /* number of the next stream when they were looked at */
-	u64 go_told;   /* low half: streams up to this one were told of; high half: a bit for
-			* each of the next 32 that was */
+	u64 go_seen[GO_SEEN]; /* a bit for each stream behind go_told that was told of, too */
+	u32 go_told; /* streams up to this one were told of */
 	u32 go_aged; /* streams up to this one had begun at the first of those looks */
-	u32 go_pad;
 	u64 before[2]; /* those bytes */
 	u64 go_pool; /* net/http.persistConn over it, once that is proved */
 	struct sent_t sent;
@@ -564,6 +563,8 @@ struct op_t {
 	u8 slices; /* records that are still to be made of the segment (messages.h) */
 	u8 secret; /* bytes of it that may be taken at most, for a password follows; 0: all */
 	u32 most;  /* and of a message's run otherwise */
+	u8 after;  /* streams are looked at behind the frames, with as many programs as these leave */
+	u8 after_pad[7];
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

@@ -34,10 +34,9 @@ def test_of_256_streams_at_once_none_has_a_wrong_parent(secure: bool) -> None:
     rows = run.score.totals()
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert not any(row.counts["wrong"] for row in rows), worst
-    # A kind of call may be left without now and then, where its streams came all at once.
     right = sum(row.counts["right"] for row in rows)
     edges = sum(sum(row.counts.values()) for row in rows)
-    assert right >= 0.9 * edges, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
+    assert right >= 0.99 * edges, f"\n{total_table(run.score)}\n{summary(run)}\n{worst}"
 
 
 @pytest.mark.timeout(300)
