@@ -91,6 +91,7 @@ class KafkaParser:
     __slots__ = (
         "_answers",
         "_calls",
+        "_doubts",
         "_memory",
         "_prefix",
         "_process",
@@ -115,6 +116,8 @@ class KafkaParser:
         """By direction: where frames begin is known."""
         self._prefix: list[tuple[bytes, int, Any] | None] = [None, None]
         """By direction: a frame's length, read alone while out of step."""
+        self._doubts = False
+        """Some calls are doubtful."""
         self._serial = 0
         self._wanted: dict[tuple[object, int], int] = {}
         self._memory = KafkaMemory()
@@ -214,7 +217,7 @@ class KafkaParser:
         else:
             self._answers.reset()
             for call in self._calls.values():
-                call.doubtful = True
+                call.doubtful = self._doubts = True
 
     def _frame(self, asks: bool, token: Any, end_ts: int, out: list[Message]) -> None:
         frames = self._requests if asks else self._answers
@@ -343,12 +346,8 @@ class KafkaParser:
         if call is None:
             self._lose(1 - self.client)
             return
-        for before, other in list(self._calls.items()):
-            if other is call:
-                break
-            if other.doubtful:  # answers come in order, and this one's was lost
-                del self._calls[before]
-                self._give_up(other, out)
+        if self._doubts:
+            self._settle_doubts(call, out)
         del self._calls[correlation]
         api = APIS[call.api]
         known = call.version <= api.newest
@@ -370,6 +369,15 @@ class KafkaParser:
             answer = read(body, layout(call.api, call.version))
             self._memory.learn_topics(answer.topics)
             self._answer(call.messages[0], answer.error, token, end_ts, out)
+
+    def _settle_doubts(self, call: Call, out: list[Message]) -> None:
+        """Answers come in order: those of calls before this one that are doubtful were lost."""
+        before = list(self._calls.items())
+        for number, other in before[: next(n for n, (_, c) in enumerate(before) if c is call)]:
+            if other.doubtful:
+                del self._calls[number]
+                self._give_up(other, out)
+        self._doubts = any(other.doubtful for other in self._calls.values() if other is not call)
 
     def _produced(
         self, call: Call, told: Parts, token: Any, end_ts: int, out: list[Message]
@@ -414,6 +422,8 @@ class KafkaParser:
             if part.records.bytes or error_name(part.error) not in USUAL_ERRORS:
                 head.chatter = 0
             self._answer(message, part.error, token, end_ts, out, truncated=not part.records.whole)
+        if told.unseen:
+            message.head.notes["otel_ebpf.kafka.topics_unseen"] = told.unseen
 
     def _late(self, call: Call, head: MessagingRequest, out: list[Message]) -> Message:
         """One more request of a call that was made: what it asked for is known now."""

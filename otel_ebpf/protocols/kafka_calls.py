@@ -54,9 +54,10 @@ class Parts:
         acks: of Produce.
         error: of the whole call.
         follower: a broker asks, to replicate.
+        unseen: topics that an answer has behind what was captured.
     """
 
-    __slots__ = ("acks", "error", "follower", "parts", "whole")
+    __slots__ = ("acks", "error", "follower", "parts", "unseen", "whole")
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
@@ -64,6 +65,7 @@ class Parts:
         self.acks = 1
         self.error = 0
         self.follower = False
+        self.unseen = 0
 
     def begin(self, body: Body, named: bool) -> Part:
         """The part of the topic that ``body`` goes on with."""
@@ -171,8 +173,11 @@ def fetch_response(body: Body, version: int, wanted: dict[tuple[object, int], in
         if version >= 7:
             told.error = body.number(2)
             body.skip(4)
-        for _ in range(body.count()):
+        topics = body.count()
+        for number in range(topics):
+            told.unseen = topics - number
             part = told.begin(body, version < 13)
+            told.unseen -= 1
             for _ in range(body.count()):
                 _fetched(body, version, part, wanted)
             body.tags()

@@ -121,7 +121,8 @@ def test_what_is_sent_and_received_agrees_with_the_broker(server: KafkaServer) -
     assert set().union(*map(linked, billed)) == set(range(1, 6))
     assert "big" in polls
     failed = {s["attributes"]["error.type"] for s in spans if "error.type" in s["attributes"]}
-    assert failed <= {*RETRIED, "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS"}
+    # Whose coordinator is still to be found, or is being loaded, is asked again, too.
+    assert not [e for e in failed - RETRIED if "COORDINATOR" not in e]
     sends = sum(map(len, sent["SERVER"].values()))
     assert joined(spans) >= sends + len(billed)
     assert agent.ledger["internal_calls_left_out"] > 50

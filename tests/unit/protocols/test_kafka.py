@@ -358,6 +358,17 @@ def test_a_topic_behind_the_capture_is_told_of_when_it_is_answered() -> None:
     assert b.truncated
 
 
+def test_topics_of_a_fetch_behind_the_capture_are_counted() -> None:
+    talk = Talk(KafkaParser())
+    talk.ask(fetch(1, {"a": {0: 0}, "b": {0: 0}, "c": {0: 0}}))
+    big = batch([record(n, b"x" * 1000) for n in range(90)])
+    whole = fetched(1, {name: {0: big} for name in ("a", "b", "c")})
+    talk.answer(whole[:32768], len(whole))
+    assert talk.pairs() == [("poll a", "ok")]
+    assert talk.requests[0].head.batch == 90
+    assert talk.requests[0].head.notes["otel_ebpf.kafka.topics_unseen"] == 2
+
+
 def test_a_fetch_whose_messages_were_sent_from_files() -> None:
     """A broker's own view: headers are seen, messages are not, and all lengths are known."""
     talk = Talk(KafkaParser())
