@@ -6,13 +6,8 @@ from otel_ebpf.discovery.java_runtime import read_java
 from otel_ebpf.discovery.libuv import read_loop
 from otel_ebpf.discovery.node_runtime import read_node
 from otel_ebpf.discovery.processes import ProcessImage
-from otel_ebpf.discovery.python_runtime import read_python
+from otel_ebpf.discovery.python_runtime import read_python, why_unknown
 from otel_ebpf.runtimes import TURNS
-
-_UNKNOWN_PYTHON = (
-    "none: this build is not known (its version, or it is free-threaded, or for musl); it is "
-    "traced by thread"
-)
 
 
 def identities(image: ProcessImage) -> str:
@@ -20,7 +15,7 @@ def identities(image: ProcessImage) -> str:
     if image.language == "python" and image.runtime_name != "pypy":
         members = read_python(image.pid)
         if members is None:
-            return _UNKNOWN_PYTHON
+            return f"none, it is traced by thread: {why_unknown(image.pid)}"
         tasks = "contexts and asyncio's tasks" if members["tasks"] else "contexts, no asyncio yet"
         return f"{tasks}, read from memory, no uprobe unless its threads or lone tasks need it"
     if image.language == "java":

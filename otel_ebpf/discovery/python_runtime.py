@@ -22,6 +22,7 @@ from otel_ebpf.discovery.procfs import ProcFs
 
 TABLE = Path(__file__).with_name("python_offsets.json")
 _LIBRARY = re.compile(r"/libpython(\d+\.\d+)[^/]*\.so")
+_MUSL = re.compile(r"/(ld-musl-|libc\.musl-)[^/]*\.so")
 _NAMED = re.compile(r"/python(\d+\.\d+)$")
 _FREE_THREADED = "_Py_DecRefShared"
 _SYMBOLS = ("_PyRuntime", "PyContext_Type", "Py_Version", _FREE_THREADED)
@@ -65,22 +66,50 @@ def read_python(pid: int, proc: ProcFs | None = None) -> dict[str, int] | None:
     not yet: its runtime is not initialised. ``tasks`` is 0 until asyncio is imported.
     """
     proc = proc or ProcFs()
+    found = _interpreter(pid, proc)
+    if found is None:
+        return None
+    symbols, version = found
+    known = offsets_by_version().get(version)
+    if known is None or _for_musl(pid, proc):
+        return None
+    try:
+        with Memory(pid, proc) as memory:
+            return _walk(memory, symbols, known)
+    except OSError:
+        return None
+
+
+def why_unknown(pid: int, proc: ProcFs | None = None) -> str:
+    """What keeps ``read_python`` from an answer, in words."""
+    proc = proc or ProcFs()
+    found = _interpreter(pid, proc)
+    if found is None:
+        return "no CPython is found in it"
+    _, version = found
+    if version.endswith("t"):
+        return f"CPython {version[:-1]} without the global lock lays out its objects otherwise"
+    if version not in offsets_by_version():
+        return f"the layout of CPython {version or 'of this version'} is not known"
+    if _for_musl(pid, proc):
+        return "with musl, where a thread keeps its state is not known"
+    return "its interpreter has not begun"
+
+
+def _interpreter(pid: int, proc: ProcFs) -> tuple[dict[str, int], str] | None:
+    """Addresses of what is asked for, and the minor version."""
     for mapping in _candidates(pid, proc):
         try:
             found = _symbols(pid, mapping, proc)
         except (ElfError, OSError):
             continue
         if found is not None:
-            symbols, version = found
-            known = offsets_by_version().get(version)
-            if known is None:
-                return None
-            try:
-                with Memory(pid, proc) as memory:
-                    return _walk(memory, symbols, known)
-            except OSError:
-                return None
+            return found
     return None
+
+
+def _for_musl(pid: int, proc: ProcFs) -> bool:
+    return any(_MUSL.search(mapping.path) for mapping in mappings(pid, proc))
 
 
 def place_of_copies(pid: int, proc: ProcFs | None = None) -> tuple[str, int] | None:

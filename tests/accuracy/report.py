@@ -141,10 +141,10 @@ refuses connections. Most are one event loop; gunicorn has two worker processes,
 on. "maxSockets" and "limited" have four connections for all requests. With "AsyncLocalStorage"
 each request runs in a frame of one. All but gunicorn's and the proxies sleep at random before
 calls, if not "without sleeps"; what is believed of a process is learnt in its first hundred
-responses. A kind without a floor of recall may abstain; none may be wrong. In asyncio, "later"
-and "background" are tasks that nobody waits for while they call, "to_thread" calls from a
-thread, and "body" sends one, which aiohttp does in a task of its own; a request of "background"
-is written after its cause was answered.
+responses, and what was named before waits for that. A kind without a floor of recall may
+abstain; none may be wrong. In asyncio, "later" and "background" are tasks that nobody waits for
+while they call, "to_thread" calls from a thread, and "body" sends one, which aiohttp does in a
+task of its own; a request of "background" is written after its cause was answered.
 """
 
 
@@ -161,7 +161,8 @@ each call and waits for it, "executor" has it make all and waits for one after t
 "python handed" one thread reads requests and a pool of 16 answers them; "java" is the JDK's
 server with a pool of 16, "tomcat" an embedded Tomcat with 16 threads; "c" has pools of
 pthreads like "python handed"; "tokio" and "java
-virtual threads" move tasks between threads. The pools that call have 8 threads. A kind without
+virtual threads" move tasks between threads. The pools that call have 8 threads; those of the
+last call in a virtual thread of its own. A kind without
 a floor of recall may abstain; none may be wrong. The first eight calls of a service are lost to
 learning that it needs to be followed.
 """

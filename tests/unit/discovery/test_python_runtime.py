@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.discovery import python_runtime
-from otel_ebpf.discovery.memory import Memory, mappings
+from otel_ebpf.discovery.memory import Mapping, Memory, mappings
 from otel_ebpf.discovery.procfs import ProcFs
-from otel_ebpf.discovery.python_runtime import dict_item, offsets_by_version, read_python
+from otel_ebpf.discovery.python_runtime import (
+    dict_item,
+    offsets_by_version,
+    read_python,
+    why_unknown,
+)
 
 _KNOWN = offsets_by_version()
 _BUILT = [Path.home().glob(f".pyenv/versions/{version}.*/bin/python") for version in _KNOWN]
@@ -75,3 +80,29 @@ def test_memory_that_is_not_there_is_no_error() -> None:
             assert memory.text(at) == b""
             assert dict_item(memory, at, b"x", False) == 0
     assert any(m.path.endswith(".so") or ".so." in m.path for m in mappings(os.getpid(), ProcFs()))
+
+
+def test_what_keeps_a_build_from_being_read_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = os.getpid()
+    read = python_runtime._read_symbols
+
+    def builds(version: str) -> None:
+        monkeypatch.setattr(python_runtime, "_FILES", {})
+        told = read("/proc/self/exe")
+        assert told is not None
+        monkeypatch.setattr(python_runtime, "_read_symbols", lambda _: (*told[:2], version))
+
+    builds("3.14t")
+    assert read_python(me) is None
+    assert "CPython 3.14 without the global lock" in why_unknown(me)
+    builds("3.99")
+    assert "the layout of CPython 3.99 is not known" in why_unknown(me)
+    monkeypatch.undo()
+    musl = [*mappings(me, ProcFs()), Mapping(4096, 8192, 0, 1, "/lib/ld-musl-x86_64.so.1")]
+    monkeypatch.setattr(python_runtime, "mappings", lambda *_: musl)
+    assert read_python(me) is None
+    assert "with musl" in why_unknown(me)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        monkeypatch.undo()
+        assert why_unknown(process.pid) == "no CPython is found in it"
+        process.kill()
