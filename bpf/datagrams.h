@@ -103,7 +103,16 @@ INLINE void datagram_peer(struct datagram_t *d, u16 *port, u64 *to)
 	*port = bpf_ntohs((u16)(name[0] >> 16));
 }
 
-/* Program 24: a send on a datagram socket enters. enter_send has left what it was given, and
+/* A datagram socket of no interest: no UDP, one that is left alone, or DNS is switched off. */
+INLINE bool datagrams_ignored(struct member_fields_offset *o, u32 tgid, s32 fd, u64 sk)
+{
+	if (datagrams_left_alone(tgid, fd, sk))
+		return true;
+	u8 family = sock_family(o, sk);
+	return (family != FAMILY_IPV4 && family != FAMILY_IPV6) || !protocol_on(PROTOCOL_DNS);
+}
+
+/* Program 26: a send on a datagram socket enters. enter_send has left what it was given, and
  * run_enter_send the socket. */
 INLINE int run_datagram_send(struct sys_enter_args *c)
 {
@@ -117,10 +126,9 @@ INLINE int run_datagram_send(struct sys_enter_args *c)
 	if (!op || !o || !conf)
 		return 0;
 	u64 sk = op->sk, buf = op->buf, iov = 0, n = 0;
-	u8 call = op->rec.syscall, family = sock_family(o, sk);
+	u8 call = op->rec.syscall;
 	s32 fd = op->rec.fd;
-	if ((family != FAMILY_IPV4 && family != FAMILY_IPV6) ||
-	    datagrams_left_alone(id >> 32, fd, sk) || !protocol_on(PROTOCOL_DNS))
+	if (datagrams_ignored(o, id >> 32, fd, sk))
 		return 0;
 	args.buf = call == CALL_SENDMSG ? c->args[1] : buf;
 	args.count = op->count;
@@ -202,7 +210,7 @@ INLINE void datagram_sent(void *ctx, u64 id, struct data_args_t *args, u64 sk, l
 	__progs_jmp_tp_map.call(ctx, PROG_DATAGRAM);
 }
 
-/* A receive on a datagram socket is over; run_exit_receive goes on with program 25. */
+/* A receive on a datagram socket is over; run_exit_receive goes on with program 27. */
 INLINE void datagram_taken(void *ctx, struct op_t *op, struct data_args_t *args, u64 sk, long ret)
 {
 	struct datagram_t *d = datagram();
@@ -222,7 +230,7 @@ INLINE void datagram_taken(void *ctx, struct op_t *op, struct data_args_t *args,
 	__progs_jmp_tp_map.call(ctx, PROG_DATAGRAM_RECEIVE);
 }
 
-/* Program 25. `name`: recvfrom's buffer for the address, or recvmsg's msghdr, where the registers
+/* Program 27. `name`: recvfrom's buffer for the address, or recvmsg's msghdr, where the registers
  * told. */
 INLINE int run_datagram_receive(void *ctx, u64 name)
 {
@@ -234,10 +242,6 @@ INLINE int run_datagram_receive(void *ctx, u64 name)
 		return 0;
 	u64 sk = op->sk;
 	u32 tgid = op->rec.tgid;
-	u8 family = sock_family(o, sk);
-	if ((family != FAMILY_IPV4 && family != FAMILY_IPV6) ||
-	    datagrams_left_alone(tgid, op->rec.fd, sk) || !protocol_on(PROTOCOL_DNS))
-		return 0;
 	if (d->failed) { /* an ICMP message: nobody answers there */
 		struct socket_state_t *st = socket_state_map.lookup(&sk);
 		if (st && !st->ignore)
@@ -255,7 +259,7 @@ INLINE int run_datagram_receive(void *ctx, u64 name)
 	return 0;
 }
 
-/* Program 26: one datagram that was sent or taken. */
+/* Program 28: one datagram that was sent or taken. */
 INLINE int run_datagram(void *ctx)
 {
 	struct op_t *op = operation();
@@ -295,7 +299,7 @@ INLINE int run_datagram(void *ctx)
 	return 0;
 }
 
-/* Program 27: who asked, and whose query this is. */
+/* Program 29: who asked, and whose query this is. */
 INLINE int run_datagram_who(void *ctx)
 {
 	struct op_t *op = operation();
