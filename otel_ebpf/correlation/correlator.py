@@ -168,7 +168,7 @@ class Correlator:
             x.carried = descriptor.carried_context(x.request)
         if x.kind == SERVER:
             self.served(x, connection.local_peer)
-        elif getattr(x.request, "pushed", False):
+        elif x.pushed:
             self.parents.delivered(x)
             self._offer(x)
         else:
@@ -223,7 +223,7 @@ class Correlator:
         """Its response begins."""
         if x.kind != SERVER:
             self.parents.answered(x, record)
-        else:
+        elif not x.pushed:
             if x.pid in self.parents.threads.several:
                 self.parents.threads.responded(x, record.tid)
             if x.pid in self.parents.anchors.processes:
@@ -234,6 +234,8 @@ class Correlator:
         self.counts["exchanges"] += 1
         if x.kind != SERVER:
             self.parents.ended(x, self.now)
+        elif x.pushed:
+            self.parents.acknowledged(x)
         else:
             self.parents.threads.finished(x)
             if x.pid in self.parents.anchors.processes:

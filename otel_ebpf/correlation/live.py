@@ -55,6 +55,8 @@ class Live(Exchange):
         followers: server exchanges that wait for this client one's verdict.
         carried: trace context found in the request, or None.
         passed_on: the request carries the context with which its cause arrived.
+        pushed: a broker delivers it. The reply may be written by any part of the client's library,
+            so it is no witness of what runs.
         candidate: (uid, rule, site of the goroutine) found when the request was written,
             to be confirmed.
         writer: goroutine that wrote the request; below 0: a Go program's, but not known as one yet.
@@ -91,6 +93,7 @@ class Live(Exchange):
         "on_trial",
         "parent",
         "passed_on",
+        "pushed",
         "relayed",
         "request_message",
         "response_message",
@@ -154,6 +157,7 @@ class Live(Exchange):
         self.disputed = False
         self.carried_calls: list[tuple[Live, str]] | None = None
         self.passed_on = False
+        self.pushed = False
         self.relayed = False
         self.candidate: tuple[int, int, int] | None = None
         self.writer = 0

@@ -212,6 +212,7 @@ class PairedConnection(Conversation):
         elif x.kind == CLIENT:
             x.uid = next(_OWN)
         if parser is not None and message.direction != parser.client:
+            x.pushed = True
             self._push(x, message, owner)
         self.open[message.stream] = x
         if len(self.open) > MAX_OPEN:

@@ -58,6 +58,8 @@ TRIAL = 8_000_000_000
 """Nanoseconds for which a parent waits until the kind of its goroutine is known."""
 MAX_TRIAL = 4096
 MAX_LINES = 4096
+MAX_WITHIN = 1024
+"""Calls of which it is remembered that they may have been made for one delivery."""
 WORKERS = 8
 """Requests of threads that carry nothing, before it is followed who wakes whom."""
 _PAIR = struct.Struct("<QQ")
@@ -100,6 +102,8 @@ class Parents:
         self._asked: set[int] = set()
         self.wanted_births: set[int] = set()
         """Go processes that made a request for whose parent only ancestry could speak."""
+        self._movers: set[int] = set()
+        """Processes that acknowledged a delivery from another thread than had read it."""
         self._workers: Counter[int] = Counter()
         self.wanted_workers: set[int] = set()
         """Processes that serve, and whose other threads made requests of which nothing tells."""
@@ -110,13 +114,13 @@ class Parents:
 
     def opened(self, x: Live) -> None:
         """A server exchange begins."""
-        if x.pid not in self.go:
+        if x.pid not in self.go and not x.pushed:
             self.threads.opened(x)
         if x.uid:
             self._requests[x.uid] = x
             if x.uid >> 63:
                 self.needs.serves_streams(x.pid)
-        if x.pid in self.anchors.processes:
+        if x.pid in self.anchors.processes and not x.pushed:
             self.anchors.opened(x)
 
     def withdraw(self, x: Live) -> None:
@@ -166,6 +170,7 @@ class Parents:
         self.go.discard(pid)
         self._callers.discard(pid)
         self.threads.ended(pid)
+        self._movers.discard(pid)
         self._workers.pop(pid, None)
         self.wanted_workers.discard(pid)
         self.anchors.ended(pid)
@@ -218,6 +223,9 @@ class Parents:
             self._abstain(x, "loop_has_answered")
         elif rule in (RULE_THREAD, RULE_SOLE):
             parent = self._requests.get(record.parent_uid)
+            if isinstance(parent, Live) and parent.pushed:
+                self._within(x, parent, rule)
+                return
             carrier = parent if isinstance(parent, Live) and parent.pid == x.pid else None
             if not self.threads.claims(x, carrier, RULES[rule]):
                 self.bind(x, record.parent_uid, RULES[rule])
@@ -231,6 +239,32 @@ class Parents:
                 if self.anchors.processes[x.pid].open:
                     self.anchors.unanswered(x.pid)
             self._assembly_settle(x)
+
+    def _within(self, x: Live, delivery: Live, rule: int) -> None:
+        """A thread wrote it that has read a delivery: who acknowledges that will tell."""
+        calls = delivery.carried_calls = delivery.carried_calls or []
+        if delivery.finished and delivery.end < x.start:
+            self._abstain(x, "parent_was_over")
+        elif delivery.pid != x.pid or rule != RULE_THREAD or len(calls) >= MAX_WITHIN:
+            self._abstain(x, "ambiguous_thread")
+        else:
+            x.on_trial = True
+            calls.append((x, RULES[rule]))
+
+    def acknowledged(self, delivery: Live) -> None:
+        """A delivery is over. What the thread that read it has called meanwhile was called for
+        it, if that thread has acknowledged it, as with all deliveries of its process."""
+        reply = delivery.response_message
+        if reply is not None and reply.last_token.tid != delivery.tid:
+            self._movers.add(delivery.pid)
+        calls, delivery.carried_calls = delivery.carried_calls, None
+        for x, rule in calls or ():
+            if x.settled:
+                continue
+            if reply is None or delivery.pid in self._movers:
+                self._abstain(x, "threads_change_requests" if reply else "not_acknowledged")
+            else:
+                self._bind_to(x, delivery, rule)
 
     def delivered(self, x: Live) -> None:
         """A broker hands a message on. Whoever writes it may have read any other message: only
@@ -252,7 +286,7 @@ class Parents:
         """From now on responses of this process tell what ran when they were written."""
         if pid not in self.anchors.processes:
             requests = self._requests.values()
-            mine = [r for r in requests if r.pid == pid and isinstance(r, Live)]
+            mine = [r for r in requests if r.pid == pid and isinstance(r, Live) and not r.pushed]
             self.anchors.watch(pid, [r for r in mine if not r.finished])
 
     def _worker(self, pid: int) -> None:

@@ -89,8 +89,10 @@ def test_gos_client(server: MosquittoServer) -> None:
     assert "s3cr3t" not in str(spans)
 
 
-def test_calls_within_a_handler_are_the_deliverys_children(server: MosquittoServer) -> None:
+def test_calls_within_a_handler_are_the_deliverys_children(tmp_path: Path) -> None:
+    # The next message comes when the one before was acknowledged: paho reads ahead.
     with (
+        MosquittoServer(tmp_path, "max_inflight_messages 1") as server,
         answering() as port,
         Program(PROGRAMS, "handles", server.port, port) as program,
         Agent(pids=[program.pid]) as agent,

@@ -80,6 +80,30 @@ def test_what_is_done_behind_it_is_nobodys() -> None:
     assert_root(world.span("/other"))
 
 
+def test_who_acknowledges_from_another_thread_than_reads_has_no_children() -> None:
+    world = Queue()
+    for number, target in ((1, "/buy"), (2, "/again")):
+        world.buys(world.deliver(publish("orders", number, 1)), target)
+        world.pipe.client.tid = 77 if number == 1 else world.pipe.client.pid
+        world.say(ack(4, number), layout.RESPONSE)
+        world.pipe.client.tid = world.pipe.client.pid
+    world.ended()
+    assert_root(world.span("/buy"))
+    assert_root(world.span("/again"))
+    assert world.counts["no_parent.threads_change_requests"] == 2
+
+
+def test_what_waits_for_an_acknowledgement_does_not_make_requests_ambiguous() -> None:
+    world = Queue()
+    world.deliver(publish("orders", 1, 1))
+    inbound = world.wire(9, 1)
+    uid = world.asked(inbound, "/cart")
+    world.buys(uid)
+    world.answered(inbound)
+    world.ended()
+    assert_child(world.span("/buy"), world.server_span("/cart"), "thread")
+
+
 def test_where_several_deliveries_wait_it_is_not_known_for_which() -> None:
     world = Queue()
     world.buys(world.deliver(publish("a", 1, 1) + publish("b", 2, 1)))
