@@ -7,12 +7,22 @@ import errno
 import pytest
 
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import EGRESS, FLAG_FRESH, INGRESS, MAYBE, NOTHING, REQUEST, RESPONSE
+from otel_ebpf.events.layout import (
+    EGRESS,
+    FLAG_FRESH,
+    INGRESS,
+    MAYBE,
+    NOTHING,
+    REQUEST,
+    RESPONSE,
+    RULE_THREAD,
+)
 from tests.kernel.tracer import Conversation, Tracer, show
 from tests.kernel.traffic import Pair, Traffic
+from tests.unit.protocols import mqtt_wire as mqtt
 from tests.unit.protocols import mysql_wire as mysql
 
-REDIS, POSTGRESQL, MYSQL = 80, 61, 60
+REDIS, POSTGRESQL, MYSQL, MQTT = 80, 61, 60, 101
 SET = b"*3\r\n$3\r\nSET\r\n$5\r\nkey01\r\n$5\r\nvalue\r\n"
 OK = b"+OK\r\n"
 START = b"\0\0\0\x1c\0\3\0\0user\0me\0database\0d\0\0"
@@ -218,3 +228,28 @@ def test_the_two_ends_of_a_unix_socket_know_each_other(traffic: Traffic, tracer:
     own, peers = sent.addresses()[3], arrived.addresses()[4]
     assert own == peers
     assert any(own)
+
+
+@pytest.mark.parametrize("quality", [0, 1])
+def test_a_thread_carries_a_delivery_that_waits_for_its_acknowledgement(
+    quality: int, traffic: Traffic, tracer: Tracer
+) -> None:
+    broker, other = traffic.pair("tcp4"), traffic.pair("tcp4")
+    ask(traffic, broker, mqtt.connect(), mqtt.connack())
+    delivery = mqtt.publish("orders", 1, quality)
+    assert traffic.send("write", broker.server, delivery) == len(delivery)
+    for size in (1, 1, len(delivery) - 2):  # as paho reads
+        assert traffic.receive("read", broker.client, (size,)) == size
+    assert traffic.send("write", other.client, SET) == len(SET)
+    records = tracer.of(traffic.pid)
+    [call] = [r for r in records if r.protocol == REDIS and r.direction == EGRESS]
+    read = [
+        r
+        for r in records
+        if r.protocol == MQTT and r.direction == INGRESS and r.begins == REQUEST and r.role == 1
+    ]
+    assert [r.length for r in read] == [1], show(records)
+    if quality:
+        assert (call.parent_uid, call.rule) == (read[0].uid, RULE_THREAD)
+    else:
+        assert call.parent_uid != read[0].uid
