@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -40,10 +41,12 @@ def text_protocol(how: dict[str, Any]) -> None:
     cursor.execute("UPDATE items SET name = 'a'; UPDATE items SET name = 'b'; SELECT 3 AS three")
     while cursor.nextset():
         pass
-    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
-        file.writelines(f"{n}\t{SECRET * 6}\n" for n in range(100, 100 + ROWS))
-        file.flush()
-        cursor.execute("LOAD DATA LOCAL INFILE %s INTO TABLE items", (file.name,))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        with open("rows.csv", "w") as file:
+            file.writelines(f"{n}\t{SECRET * 6}\n" for n in range(100, 100 + ROWS))
+        cursor.execute("LOAD DATA LOCAL INFILE 'rows.csv' INTO TABLE items")
+        os.chdir("/")
     cursor.execute("SELECT * FROM items")  # more than is captured
     assert len(cursor.fetchall()) == 10 + ROWS
     with c.cursor(pymysql.cursors.SSCursor) as streamed:
