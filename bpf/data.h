@@ -452,6 +452,9 @@ INLINE int run_data(void *ctx)
 	}
 	r->begins = begins;
 	fill_address(r, st);
+	if (begins == BEGINS_INTERIM && switches_protocols(op->head) &&
+	    protocol_on(PROTOCOL_WEBSOCKET))
+		st->protocol = PROTOCOL_WEBSOCKET;
 	read_seq(o, op, st);
 	st->bytes[r->direction & 1] += op->count;
 	if (!st->protocol && begins != BEGINS_MAYBE) {

@@ -13,6 +13,7 @@
 #define W4(a, b, c, d) (W2(a, b) | W2(c, d) << 16)
 
 #include "infer_http2.h"
+#include "infer_websocket.h"
 
 /* p holds n valid bytes, zeros behind them; INFER_BYTES in all. */
 INLINE u8 infer_http1(const u8 *p, u32 n)

@@ -390,6 +390,13 @@ INLINE int run_messages(void *ctx)
 		return 0;
 	if (n < 0)
 		n = 0;
+	/* The protocol that was switched to is HTTP/2: by its preface. */
+	if (st->protocol == PROTOCOL_WEBSOCKET && n >= 4 &&
+	    W4(op->head[0], op->head[1], op->head[2], op->head[3]) == W4('P', 'R', 'I', ' ')) {
+		st->protocol = PROTOCOL_HTTP1;
+		__progs_jmp_tp_map.call(ctx, PROG_DATA);
+		return 0;
+	}
 	if (start) {
 		st->direction = r->direction;
 		st->captured = 0;
@@ -402,7 +409,10 @@ INLINE int run_messages(void *ctx)
 	if (st->protocol == PROTOCOL_REDIS && towards == TOWARDS_CLIENT && op->head[0] == '$' &&
 	    is_digit(op->head[5]))
 		op->most = conf->capture; /* a long string says itself where it ends */
-	if (message_starts_tls(op, st, n, start)) {
+	if (st->protocol == PROTOCOL_WEBSOCKET) {
+		st->captured = 0; /* frames begin in every segment */
+		op->most = CAPTURE_MAX;
+	} else if (message_starts_tls(op, st, n, start)) {
 		tell(ctx, RECORD_CLOSE, (u64)r->tgid << 32 | r->tid, st, 0, 0, 0);
 		carry_release(st);
 		st->protocol = 0;

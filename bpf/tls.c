@@ -395,6 +395,9 @@ int kp_data(struct pt_regs *regs)
 	}
 	r->begins = begins;
 	fill_address(r, st);
+	if (begins == BEGINS_INTERIM && switches_protocols(op->head) &&
+	    protocol_on(PROTOCOL_WEBSOCKET))
+		st->protocol = PROTOCOL_WEBSOCKET;
 	r->tcp_seq = (u32)st->bytes[INGRESS];
 	st->bytes[INGRESS] += op->count;
 	if (!st->protocol && begins != BEGINS_MAYBE) {
@@ -463,6 +466,8 @@ int kp_messages(struct pt_regs *regs)
 		}
 		u8 towards = st->role == ROLE_SERVER ? TOWARDS_SERVER : TOWARDS_CLIENT;
 		begins = message_next(op, st, n < 0 ? 0 : n, had, towards, start, &secret);
+		if (st->protocol == PROTOCOL_WEBSOCKET)
+			st->captured = 0;
 	}
 	if (begins == BEGINS_REQUEST) {
 		st->uid = s->uids++;

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from otel_ebpf.correlation import usual
 from otel_ebpf.correlation.conversation import Conversation
 from otel_ebpf.correlation.live import Live
+from otel_ebpf.correlation.websocket import Upgrade
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import MAYBE, REQUEST, RESPONSE, ROLE_CLIENT
 from otel_ebpf.protocols import base
@@ -46,6 +47,7 @@ class Connection(Conversation):
         "response",
         "turn",
         "unknown",
+        "upgrade",
     )
 
     def __init__(self, record: Record) -> None:
@@ -61,6 +63,8 @@ class Connection(Conversation):
         """By direction: where the next byte belongs in the stream; -1: not known."""
         self.cut = True
         """Bytes may have been lost since the last response (or ever, before the first)."""
+        self.upgrade: Upgrade | None = None
+        """It goes on as WebSocket."""
         self.turn = 0
         self.asks = 0
         self.asked: Live | None = None
@@ -265,6 +269,18 @@ class Connection(Conversation):
         x.request_size = request.length
         x.response_size = message.length
         owner.finished(x)
+        if message.head.status == 101 and self.parser is not None:
+            self._upgraded(x, message)
+
+    def _upgraded(self, x: Live, message: Message) -> None:
+        """HTTP/1 ends with this answer."""
+        assert self.parser is not None
+        if self.parser.upgraded == "websocket":
+            last: Record = message.last_token
+            whole = message.token is last
+            self.upgrade = Upgrade(
+                x, last, message.offset + message.length if whole else last.length
+            )
 
     def end(self, ts: int, error: str | None, owner: Correlator) -> None:
         """No more bytes will come; what is open ends here."""

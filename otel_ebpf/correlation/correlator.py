@@ -18,6 +18,7 @@ from otel_ebpf.correlation.model import SERVER, Exchange
 from otel_ebpf.correlation.paired import PairedConnection
 from otel_ebpf.correlation.parents import Parents
 from otel_ebpf.correlation.streams import StreamConnection
+from otel_ebpf.correlation.websocket import WebSocketConnection
 from otel_ebpf.events import layout
 from otel_ebpf.events.decode import Record
 from otel_ebpf.protocols import base, registry
@@ -250,6 +251,13 @@ class Correlator:
         x.request_message = x.response_message = None
         self.assembly.finished(x, self.now)
 
+    def conversed(self, x: Live) -> None:
+        """One that is neither request nor response, and whose parent is known, is over."""
+        self.counts["exchanges"] += 1
+        if self.on_finished is not None:
+            self.on_finished(x)
+        self.assembly.finished(x, self.now)
+
     def watch(self, connection: Conversation) -> None:
         """A message is in progress on it whose end only a turn or silence will show."""
         connection.watched = True
@@ -303,6 +311,8 @@ class Correlator:
             self.counts["segments_of_unknown_protocol"] += 1
             return None
         before = connection
+        if descriptor.follows:
+            return self._go_on(before, descriptor, record)
         if before.parser is not None or descriptor.multiplexed or descriptor.pairs:
             if descriptor.pairs:
                 unknown = before.unknown if isinstance(before, Connection) else []
@@ -324,6 +334,24 @@ class Correlator:
                 if asked is not None:
                     connection.adopt(asked)
             before.end(record.ts, None, self)
+        return connection
+
+    def _go_on(
+        self, before: Conversation, descriptor: Descriptor, record: Record
+    ) -> Conversation | None:
+        """A connection goes on with what HTTP/1 has agreed upon, if that is what it was."""
+        upgrade = before.upgrade if isinstance(before, Connection) else None
+        if upgrade is None:
+            if before.parser is None or not before.parser.upgraded:
+                self.counts["segments_of_unknown_protocol"] += 1
+            return None
+        connection = WebSocketConnection(record)
+        self.connections[record.socket_id] = connection
+        connection.opener = before.opener
+        connection.upgraded = True
+        connection.speak(descriptor)
+        before.end(record.ts, None, self)
+        connection.adopt(upgrade, self)
         return connection
 
     def _open(self, record: Record) -> Conversation:

@@ -11,7 +11,7 @@ MAX_PROCESSES = 4096
 """Processes that are counted apart; above it the one that was seen first is forgotten."""
 PROVED = frozenset(
     {
-        *("traceparent", "b3", "same_host", "thread", "goroutine"),
+        *("traceparent", "b3", "same_host", "thread", "goroutine", "upgrade"),
         *("go.caller", "go.context", "go.caller+context", "python.context", "java.virtual_thread"),
     }
 )

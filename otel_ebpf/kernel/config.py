@@ -108,7 +108,10 @@ class KernelConfig:
     max_age_ns: int = 40_000_000
     filter_processes: bool = False
     ports: list[tuple[int, int]] = field(default_factory=list)
-    protocols: tuple[int, ...] = (20, 21, 30, 41, 44, 60, 61, 80, 81, 82, 100, 101, 102, 104, 120)
+    protocols: tuple[int, ...] = (
+        *(20, 21, 22, 30, 41, 44, 60, 61, 80, 81, 82),
+        *(100, 101, 102, 104, 120),
+    )
     max_sockets: int = 65536
     max_traces: int = 65536
     receives: str = "auto"

@@ -30,6 +30,7 @@ class Descriptor:
             ``remember(memory, process)``, called before ``begin``.
         datagram: what a datagram says, of the bytes that were captured and its length; None
             from it: nothing of this protocol. It must never raise.
+        follows: name of the protocol out of which it is agreed upon; it begins no connection.
     """
 
     name: str
@@ -41,3 +42,4 @@ class Descriptor:
     relayed: bool = False
     memory: Callable[[], Any] | None = None
     datagram: Callable[[bytes, int], Datagram | None] | None = None
+    follows: str = ""

@@ -20,6 +20,7 @@ from . import (
     postgresql,
     redis,
     uwsgi,
+    websocket,
 )
 from .descriptor import Descriptor
 
@@ -38,6 +39,7 @@ PROTOCOLS: tuple[Descriptor, ...] = (
     postgresql.PROTOCOL,
     redis.PROTOCOL,
     uwsgi.PROTOCOL,
+    websocket.PROTOCOL,
 )
 
 by_number: Mapping[int, Descriptor] = MappingProxyType({p.number: p for p in PROTOCOLS})

@@ -16,6 +16,7 @@ from otel_ebpf.spans.messaging import MessagingSpans
 from otel_ebpf.spans.model import ERROR, UNSET, Description, Span
 from otel_ebpf.spans.rpc import RpcSpans
 from otel_ebpf.spans.settings import SpanSettings
+from otel_ebpf.spans.websocket import WebSocketSpans
 
 _UNKNOWN_RESOURCES = 1024
 
@@ -33,6 +34,7 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "grpc": RpcSpans,
     "fastcgi": CgiSpans,
     "uwsgi": CgiSpans,
+    "websocket": WebSocketSpans,
     "redis": DbSpans,
     "postgresql": DbSpans,
     "memcached": DbSpans,
