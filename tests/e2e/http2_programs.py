@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import functools
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+import pytest
+
 from tests.e2e.services import TESTS, Service
 from tests.gobuild import build_go
+from tests.nodes import npm_packages
 
-PYTHON_GRPC = Path(__file__).resolve().parent / "target" / "grpc_echo.py"
+TARGET = Path(__file__).resolve().parent / "target"
+PYTHON_GRPC = TARGET / "grpc_echo.py"
+PYTHON_AIO = TARGET / "grpc_aio.py"
+NODE_GRPC = TARGET / "grpc_node.js"
 
 
 @functools.cache
@@ -29,6 +37,25 @@ def python_server() -> Service:
     return Service("python grpc server", [sys.executable, str(PYTHON_GRPC), "serve"])
 
 
+def aio_server(*relay: str) -> Service:
+    """grpcio's asyncio; ``relay``: it asks there in turn."""
+    return Service(
+        "asyncio grpc server", [sys.executable, PYTHON_AIO, "relay" if relay else "serve", *relay]
+    )
+
+
+def _node() -> dict[str, str]:
+    modules = npm_packages(("@grpc/grpc-js@1",))
+    if modules is None or shutil.which("node") is None:
+        pytest.skip("needs Node and npm")
+    return {**os.environ, "NODE_PATH": str(modules)}
+
+
+def node_server() -> Service:
+    """grpc-js."""
+    return Service("node grpc server", ["node", NODE_GRPC, "serve"], env=_node())
+
+
 class Caller:
     """A client that makes the calls it is told to, on one connection.
 
@@ -36,7 +63,7 @@ class Caller:
         pid: of the process itself.
     """
 
-    def __init__(self, command: Sequence[str | Path]) -> None:
+    def __init__(self, command: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
@@ -44,6 +71,7 @@ class Caller:
             stderr=subprocess.STDOUT,
             text=True,
             bufsize=1,
+            env=env,
         )
         self.pid = self.process.pid
         assert self._line().startswith("listening")
@@ -93,3 +121,11 @@ def go_client(kind: str, address: str) -> Caller:
 
 def python_client(address: str) -> Caller:
     return Caller([sys.executable, PYTHON_GRPC, "call", address])
+
+
+def aio_client(address: str) -> Caller:
+    return Caller([sys.executable, PYTHON_AIO, "call", address])
+
+
+def node_client(address: str) -> Caller:
+    return Caller(["node", NODE_GRPC, "call", address], _node())

@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 from tests.e2e.agent import Agent
-from tests.e2e.http2_programs import Caller, go_client, go_server, python_client, python_server
+from tests.e2e.http2_programs import (
+    Caller,
+    aio_client,
+    aio_server,
+    go_client,
+    go_server,
+    node_client,
+    node_server,
+    python_client,
+    python_server,
+)
 from tests.e2e.query import only, parent_of, seconds_of, select
 from tests.e2e.services import Service
 
@@ -27,6 +37,9 @@ GRPC = {
     "python to python": (python_server, python_client),
     "python to go": (lambda: go_server("grpc"), python_client),
     "go to python": (python_server, lambda address: go_client("grpc", address)),
+    "asyncio to asyncio": (aio_server, aio_client),
+    "node to node": (node_server, node_client),
+    "node to python": (python_server, node_client),
 }
 
 
@@ -98,7 +111,9 @@ def test_grpc_calls_of_every_kind_are_one_span_a_side(programs: str) -> None:
     nothing_lost(agent)
 
 
-@pytest.mark.parametrize("programs", ["go to go", "python to python"])
+@pytest.mark.parametrize(
+    "programs", ["go to go", "python to python", "asyncio to asyncio", "node to node"]
+)
 def test_a_hundred_calls_at_once_on_one_connection(programs: str) -> None:
     with traced(*GRPC[programs]) as (_, client, agent):
         for _ in range(3):
