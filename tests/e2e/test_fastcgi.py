@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import repeat
 from pathlib import Path
 
@@ -70,8 +70,8 @@ def locations(php: PhpFpm, home: Path) -> tuple[str, str]:
     return upstreams, text
 
 
-@pytest.fixture
-def site() -> Iterator[tuple[Front, PhpFpm, Back]]:
+@contextmanager
+def started() -> Iterator[tuple[Front, PhpFpm, Back]]:
     """nginx, php-fpm, and what the script calls."""
     # Not in pytest's own folder: php's user may not look there.
     with tempfile.TemporaryDirectory() as folder, Back() as back:
@@ -80,6 +80,12 @@ def site() -> Iterator[tuple[Front, PhpFpm, Back]]:
         (home / "site.php").write_text(SCRIPT.replace("BACK", str(back.port)))
         with php_fpm(home, 5) as php, front(home, *locations(php, home)) as nginx:
             yield nginx, php, back
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[Front, PhpFpm, Back]]:
+    with started() as running:
+        yield running
 
 
 def nothing_lost(agent: Agent) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,8 @@ PARAMETERS = (
 WAYS = ("tcp", "unix")
 
 
-@pytest.fixture
-def site() -> Iterator[tuple[Front, Uwsgi]]:
+@contextmanager
+def started() -> Iterator[tuple[Front, Uwsgi]]:
     """nginx, and uWSGI behind it."""
     with tempfile.TemporaryDirectory() as folder, Back() as back:
         home = Path(folder)
@@ -75,6 +76,12 @@ def site() -> Iterator[tuple[Front, Uwsgi]]:
                 text += " uwsgi_read_timeout 300ms; }\n"
             with front(home, "", text) as nginx:
                 yield nginx, program
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[Front, Uwsgi]]:
+    with started() as running:
+        yield running
 
 
 def nothing_lost(agent: Agent) -> None:
