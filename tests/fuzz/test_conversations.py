@@ -15,7 +15,7 @@ from otel_ebpf.protocols.registry import PROTOCOLS, by_name
 from tests.fuzz.conversation import FOUND, Player, seeds
 from tests.fuzz.inference import build, names
 
-RECORDED = ("http", "http2", "kafka", "postgresql", "redis")
+RECORDED = ("http", "http2", "kafka", "postgresql", "redis", "fastcgi", "uwsgi")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
@@ -44,7 +44,7 @@ def test_what_once_broke_does_so_no_more() -> None:
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc and its sanitizers")
 def test_inference_reads_nothing_beyond_its_bytes(tmp_path: Path) -> None:
-    assert {"redis", "postgresql", "memcached"} <= set(names())
+    assert {"redis", "postgresql", "memcached", "fastcgi", "uwsgi"} <= set(names())
     done = subprocess.run(
         [build(tmp_path), "1", "/dev/null", "88172645463325252"], capture_output=True, text=True
     )

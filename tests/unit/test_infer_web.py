@@ -24,11 +24,11 @@ _SOURCE = """
 #define OTEL_EBPF_HOST_COMPILE
 #include "infer_fastcgi.h"
 #include "infer_uwsgi.h"
-u8 uwsgi(const u8 *p, u32 n, u64 total, u8 towards, bool start)
+u8 uwsgi(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_uwsgi(p, n, towards, start);
 }
-u8 fastcgi(const u8 *p, u32 n, u64 total, u8 towards, bool start)
+u8 fastcgi(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_fastcgi(p, n, towards, start);
 }
@@ -49,9 +49,9 @@ def infer(tmp_path_factory: pytest.TempPathFactory) -> Infer:
         n = min(len(data), 16)
         function = getattr(library, protocol)
         function.argtypes = [ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint64]
-        function.argtypes += [ctypes.c_uint8, ctypes.c_bool]
+        function.argtypes += [ctypes.c_uint64, ctypes.c_uint8, ctypes.c_bool]
         function.restype = ctypes.c_uint8
-        return int(function(data[:16] + bytes(16 - n), n, len(data), towards, start))
+        return int(function(data[:16] + bytes(16 - n), n, len(data), 0, towards, start))
 
     return run
 
