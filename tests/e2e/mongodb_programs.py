@@ -66,6 +66,23 @@ async def tasks(uri: str) -> None:
     await client.close()
 
 
+def logins(uri: str) -> None:
+    """Makes a user, logs in as it, and as somebody it is not. SCRAM, as the server has it."""
+    boss: Any = pymongo.MongoClient(uri)
+    boss.shop.command("createUser", "clerk", pwd="s3cr3t-pwd", roles=[])
+    where = uri.replace("boss:s3cr3t-boss", "clerk:{}").replace(
+        "authSource=admin", "authSource=shop"
+    )
+    clerk: Any = pymongo.MongoClient(where.format("s3cr3t-pwd"))
+    clerk.shop.items.find_one({"a": 1})
+    other: Any = pymongo.MongoClient(where.format("s3cr3t-no"))
+    with contextlib.suppress(OperationFailure):
+        other.shop.items.find_one({"a": 1})
+        raise AssertionError("it let anybody in")
+    for client in (boss, clerk, other):
+        client.close()
+
+
 def serve(uri: str) -> None:
     """HTTP with a thread for each connection; /ID asks for the field ID."""
     client: Any = pymongo.MongoClient(uri)
@@ -105,6 +122,8 @@ def main() -> None:
         sys.stdin.readline()
         if what == "tasks":
             asyncio.run(tasks(uri))
+        elif what == "logins":
+            logins(uri)
         else:
             commands(uri)
         print("done", flush=True)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from otel_ebpf.events.capture import Burst, CaptureReader
 from tests.e2e.agent import Agent, Span
 from tests.e2e.program import Program
 from tests.e2e.query import parent_of
 from tests.e2e.services import Service
 from tests.e2e.test_go_databases import CALLS, MODES, REQUESTS, SOURCE, check, get, judge, settle
+from tests.e2e.test_kafka import recorded
 from tests.ferretdb_server import FerretdbServer
 from tests.gobuild import build_go
 
@@ -122,6 +124,34 @@ def test_a_connection_that_is_older_than_the_agent_is_told_of_at_once(
     for kind in ("CLIENT", "SERVER"):
         assert calls(spans, kind) == {"find": 5}
     assert not [s for s in spans if "db.query.text" in s["attributes"]]
+
+
+def test_logins_leave_nothing_in_spans_and_no_password_in_recordings(tmp_path: Path) -> None:
+    file = tmp_path / "logins.cap"
+    setup = ("--setup-username=boss", "--setup-password=s3cr3t-boss", "--setup-database=admin")
+    with FerretdbServer("--test-enable-new-auth", *setup) as server:
+        server.uri = f"mongodb://boss:s3cr3t-boss@127.0.0.1:{server.port}/shop?authSource=admin"
+        with (
+            started("logins", server) as program,
+            recorded(file, [program.pid, server.pid]),
+            Agent("--internal-calls", pids=[program.pid, server.pid]) as agent,
+        ):
+            program.go()
+            assert program.line() == "done"
+            spans = agent.stop()
+    named = calls(spans, "CLIENT")
+    assert named["createUser"] == 1
+    assert named["find"] == 1
+    assert named["saslStart"] + named["saslContinue"] >= 3
+    assert calls(spans, "SERVER") == named
+    refused = [s for s in spans if "error.type" in s["attributes"] and s["name"][:4] == "sasl"]
+    assert {s["attributes"]["db.response.status_code"] for s in refused} == {"18"}
+    assert "s3cr3t" not in str(spans)
+    assert "clerk" not in str(spans)
+    with CaptureReader(file) as reader:
+        data = b"".join(frame.data for frame in reader if isinstance(frame, Burst))
+    assert b"createUser" in data
+    assert b"s3cr3t" not in data
 
 
 def test_gos_driver_calls_for_the_request_of_the_context(server: FerretdbServer) -> None:
