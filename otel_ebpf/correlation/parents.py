@@ -297,6 +297,10 @@ class Parents:
 
     def _hold(self, x: Live, record: Record) -> None:
         """An event loop wrote it: a response will tell whose it is."""
+        if record.flags & FLAG_TURN and x.endpoints.datagram:
+            # c-ares keeps queries for later; what it writes follows from what it read before.
+            self._abstain(x, "turn_of_a_datagram")
+            return
         self._watch(x.pid)
         if record.flags & FLAG_TURN:
             opened, due = bool(record.flags & FLAG_OPENED), bool(record.flags & FLAG_DUE)
