@@ -39,13 +39,17 @@ CONTEXT = "python.context"
 AWAITED = "python.awaited"
 COPIED = "python.copied"
 VIRTUAL = "java.virtual_thread"
-JAVA = 1 << 63
-"""Identities of Java's virtual threads have this bit, CPython's have not."""
 CONTEXT_BITS = (1 << 48) - 1
 """Of an identity: a context's address. Above them is the number of its task, if it has one."""
 UNANSWERED = 20
 """Requests of one process that no response's task claimed, before its copies of contexts are
 asked to be told."""
+
+
+def of_java(identity: int) -> bool:
+    """Whether it is a virtual thread's: the highest bit, then its number, which is small.
+    CPython's are addresses below the task's number, and old recordings have 16 bits of that."""
+    return identity >> 32 == 1 << 31
 
 
 class _Process:
@@ -151,7 +155,7 @@ class Anchors:
         first waits for the one before it, or that was copied from it at ``born``."""
         process = self.processes[x.pid]
         if self._keep(process, x):
-            process.virtual = process.virtual or identities[0] & JAVA > 0
+            process.virtual = process.virtual or of_java(identities[0])
             x.identities = identities
             x.born = born
             for identity in identities:
@@ -365,7 +369,7 @@ class Anchors:
         for x in process.held:
             if x.settled or x.claimed or x.relayed:
                 continue
-            if x.identities and not x.identities[0] & JAVA:
+            if x.identities and not of_java(x.identities[0]):
                 continue
             if not server.start <= x.start <= server.end:
                 continue
@@ -405,7 +409,7 @@ class Anchors:
             elif not process.alone:
                 self._abstain(x, "identity_is_shared")
             else:
-                own = VIRTUAL if identity & JAVA else CONTEXT
+                own = VIRTUAL if of_java(identity) else CONTEXT
                 self._bind(x, server, COPIED if copied else AWAITED if at else own)
         if earlier:
             self._by_identity[server.pid, identity] = earlier
