@@ -46,3 +46,4 @@ def test_recorded_bytes_are_their_own_protocols_or_nobodys(
 def test_the_library_tells_protocols(library: ctypes.CDLL) -> None:
     assert taken(library, b"GET / HTTP/1.1\r\n\r\n") == by_name["http"].number
     assert taken(library, b"*1\r\n$4\r\nPING\r\n") == by_name["redis"].number
+    assert not taken(library, b"PING\r\n")  # both Redis and NATS say so

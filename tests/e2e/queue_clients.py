@@ -21,7 +21,8 @@ class GoClient(Program):
     def __init__(self, what: str, url: str, number: int) -> None:
         program = build_go(TESTS / "targets/go/queues", requires=MODULES, language="1.21")
         self.process = subprocess.Popen(
-            [program, what, url, str(number)],
+            ["queues", what, url, str(number)],
+            executable=program,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

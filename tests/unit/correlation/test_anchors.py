@@ -225,7 +225,7 @@ def test_a_tasks_number_tells_it_from_one_that_had_the_same_address_before() -> 
 def test_a_virtual_threads_request_belongs_to_the_exchange_that_it_answers() -> None:
     world = World()
     first, second = world.wire(1, 2), world.wire(1, 2)
-    one, two, begun_by_one = (anchors.JAVA | n for n in (31, 32, 33))
+    one, two, begun_by_one = (1 << 63 | n for n in (31, 32, 33))
     world.asked(first, "/a")
     world.asked(second, "/b")
     call(world, "/of-b", two)
