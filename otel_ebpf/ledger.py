@@ -25,6 +25,7 @@ EXPLAINED = {
     "http2_not_read": "segments of HTTP/2 whose bytes were not in the program's memory",
     "http2_no_frame": "segments of HTTP/2 without a frame where one had to be",
     "requests_in_flight_at_end": "requests without a response when the agent stopped",
+    "responses_after_end": "responses of streams that had been reset",
     "responses_without_request": "responses whose request was before the agent's time, or was lost",
     "records_late": "records behind the watermark, taken all the same",
 }

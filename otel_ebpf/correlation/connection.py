@@ -270,17 +270,16 @@ class Connection(Conversation):
         x.response_size = message.length
         owner.finished(x)
         if message.head.status == 101 and self.parser is not None:
-            self._upgraded(x, message)
+            self._upgraded(x, request, message)
 
-    def _upgraded(self, x: Live, message: Message) -> None:
+    def _upgraded(self, x: Live, request: Message, message: Message) -> None:
         """HTTP/1 ends with this answer."""
         assert self.parser is not None
         if self.parser.upgraded == "websocket":
             last: Record = message.last_token
             whole = message.token is last
-            self.upgrade = Upgrade(
-                x, last, message.offset + message.length if whole else last.length
-            )
+            at = message.offset + message.length if whole else last.length
+            self.upgrade = Upgrade(x, last, at, request.head, message.head)
 
     def end(self, ts: int, error: str | None, owner: Correlator) -> None:
         """No more bytes will come; what is open ends here."""

@@ -44,6 +44,7 @@ class StreamConnection(Conversation):
         "_fruitless",
         "_held",
         "_next_seq",
+        "_over",
         "_serials",
         "_stream_parser",
         "streams",
@@ -55,6 +56,8 @@ class StreamConnection(Conversation):
         super().__init__(record)
         self.streams: dict[int, Live] = {}
         self._early: dict[int, tuple[Message, Record]] = {}
+        self._over: dict[int, None] = {}
+        """Streams that ended without a response, the latest; bounded as ``_early``."""
         self._serials = [0, 0]
         self._next_seq = [-1, -1]
         self._held: deque[Record] = deque()
@@ -224,6 +227,9 @@ class StreamConnection(Conversation):
                 self._finish(x, message, owner)
             return
         if x is None:
+            if number in self._over:  # it was reset, and this crossed the reset
+                owner.counts["responses_after_end"] += 1
+                return
             kept = self._early
             kept[number] = (message, record)
             oldest = record.ts - KEEP_EARLY
@@ -249,6 +255,10 @@ class StreamConnection(Conversation):
     def _finish(self, x: Live, last: Message, owner: Correlator) -> None:
         response = x.response_message
         del self.streams[x.request_message.stream]
+        if response is None:
+            self._over[x.request_message.stream] = None
+            if len(self._over) > MAX_EARLY:
+                del self._over[next(iter(self._over))]
         self.over(x, last)
         # A request joined midway may not have shown what it is.
         if response is not None and x.protocol != "grpc" and response.head.grpc:

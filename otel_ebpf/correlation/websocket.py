@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from otel_ebpf.correlation.conversation import Conversation
 from otel_ebpf.correlation.live import Live
@@ -21,14 +21,17 @@ _WELL = (0, 1000, 1001, 1005)
 
 class Upgrade:
     """What HTTP/1 leaves: its exchange ``asked``, and the ``record`` with the answer, of which
-    the bytes from ``at`` on are WebSocket's."""
+    the bytes from ``at`` on are WebSocket's; the heads, for a finished exchange may have let go
+    of its own."""
 
-    __slots__ = ("asked", "at", "record")
+    __slots__ = ("asked", "at", "record", "request", "response")
 
-    def __init__(self, asked: Live, record: Record, at: int) -> None:
+    def __init__(self, asked: Live, record: Record, at: int, request: Any, response: Any) -> None:
         self.asked = asked
         self.record = record
         self.at = at
+        self.request = request
+        self.response = response
 
 
 class WebSocketConnection(Conversation):
@@ -55,10 +58,10 @@ class WebSocketConnection(Conversation):
             asked.tid,
             asked.endpoints,
             asked.end,
-            asked.request,
+            upgrade.request,
             owner.ids.span(),
         )
-        x.response = asked.response
+        x.response = upgrade.response
         x.notes["url.scheme"] = "wss" if asked.notes.get("url.scheme") == "https" else "ws"
         x.rule = RULE
         x.parent, x.parent_span_id = asked, asked.span_id

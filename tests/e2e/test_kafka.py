@@ -190,7 +190,9 @@ def test_connections_that_are_older_than_the_agent(server: KafkaServer) -> None:
     sent = done(spans, "PRODUCER", "send")["later"]
     assert [linked(span) for span in sent] == [{n} for n in range(2, 7)]
     polls = [s for of in done(spans, "CONSUMER", "poll").values() for s in of]
-    assert [linked(span) for span in polls] == [{n} for n in range(2, 7)]
+    # The first may have been asked for before the connection was known.
+    assert [linked(span) for span in polls] == [{n} for n in range(7 - len(polls), 7)]
+    assert len(polls) in (4, 5)
     # The name of the topic was told before the agent came; its id is told instead.
     assert all(said(s, "destination.name") or s["attributes"]["otel_ebpf.kafka.topic_id"]
                for s in polls)  # fmt: skip

@@ -64,7 +64,8 @@ def told(x: Exchange) -> dict[str, Any]:
             shown = {"method": None, "target": None, "status": None}
             members[name] = {key: getattr(head, key, None) for key in shown} | {
                 "version": head.version,
-                "head": getattr(head, "head", None) or head.block.fields,
+                "head": getattr(head, "head", None)
+                or getattr(getattr(head, "block", None), "fields", None),
             }
     return members
 
