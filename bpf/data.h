@@ -389,9 +389,6 @@ INLINE int run_data(void *ctx)
 			count(STAT_SELF);
 		return 0;
 	}
-	/* Connects as it sends (TCP Fast Open): who is at the other end is known at its exit. */
-	if (op->at_entry && !st->peer_port && st->family != FAMILY_UNIX && defer(op))
-		return 0;
 	find_unit(o, op);
 	if (op->turns && r->direction == INGRESS)
 		turn_does(0); /* until it is known what that was */
