@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -48,11 +49,18 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever asked, or was asked, is gone: at the demo's end that is no fault."""
+        if not isinstance(sys.exc_info()[1], (OSError, http.client.HTTPException)):
+            super().handle_error(request, client_address)
+
+
 def main() -> None:
     chosen = arguments.parse_args()
     Handler.backend = urlsplit(chosen.backend).netloc
     host, _, port = chosen.listen.rpartition(":")
-    server = ThreadingHTTPServer((host, int(port)), Handler)
+    server = Server((host, int(port)), Handler)
     print("listening", f"{host}:{server.server_address[1]}", flush=True)
     server.serve_forever()
 

@@ -214,8 +214,8 @@ def test_what_is_not_fastcgi_is_not_taken_for_it(site: tuple[Front, PhpFpm, Back
         for said in (b"\x01\x01\x00\x01", b"\x01\x01" + bytes(30), b"\x01\x09\0\0\0\0\0\0"):
             with socket.create_connection(("127.0.0.1", php.port)) as connection:
                 connection.sendall(said)
-                connection.shutdown(socket.SHUT_WR)
-                with suppress(ConnectionResetError):
+                with suppress(OSError):  # it may have hung up already
+                    connection.shutdown(socket.SHUT_WR)
                     connection.recv(100)
         spans = agent.stop()
     assert spans == []
