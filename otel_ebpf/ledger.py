@@ -27,6 +27,7 @@ EXPLAINED = {
     "requests_in_flight_at_end": "requests without a response when the agent stopped",
     "responses_after_end": "responses of streams that had been reset",
     "responses_without_request": "responses whose request was before the agent's time, or was lost",
+    "spans_not_built": "a fault of the agent's; the log has the first ten",
     "records_late": "records behind the watermark, taken all the same",
 }
 """Reasons in words; other counters speak for themselves."""

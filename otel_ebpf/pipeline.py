@@ -6,6 +6,7 @@ without privileges and gives the same spans every time.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,10 @@ _TELEMETRY = (
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
 )
+
+_log = logging.getLogger(__name__)
+_TOLD = 10
+"""Faults of which the log has the place."""
 
 
 class Pipeline:
@@ -147,7 +152,18 @@ class Pipeline:
             if draft is not None and self._put_draft is not None:
                 self._put_draft(exchange, draft)
             else:
-                self._put(self._builder.build(exchange))
+                self._build(exchange)
+
+    def _build(self, exchange: Exchange) -> None:
+        """A fault in what makes one span costs that span, and no other."""
+        try:
+            span = self._builder.build(exchange)
+        except Exception:
+            self.counts["spans_not_built"] += 1
+            if self.counts["spans_not_built"] <= _TOLD:
+                _log.exception("a span of %s could not be made; it is left out", exchange.protocol)
+            return
+        self._put(span)
 
 
 def _is_telemetry(exchange: Exchange) -> bool:
