@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
@@ -32,6 +33,9 @@ QUIET = 1_000_000_000
 Connections are looked at that often, so it may take twice as long."""
 AT_ONCE = 32
 """Exchanges that are settled together when time passes."""
+_log = logging.getLogger(__name__)
+_TOLD = 10
+"""Failures of parsers of which the log has the place."""
 MAX_CONNECTIONS = 131_072
 MAX_EARLY, MAX_EARLY_CONNECTIONS = 32, 1024
 """Header blocks told before their connection, and connections that have such."""
@@ -94,7 +98,21 @@ class Correlator:
             if spoken is None:
                 return
             connection = spoken
-        connection.segment(record, self)
+        try:
+            connection.segment(record, self)
+        except Exception:  # a fault of a parser's ends this conversation, and no other
+            self._failed(connection, record.ts)
+
+    def _failed(self, connection: Conversation, ts: int) -> None:
+        """The connection is let go; what was open on it ends, as far as that can be told."""
+        self.counts["parsers_failed"] += 1
+        if self.counts["parsers_failed"] <= _TOLD:
+            _log.exception("the %s parser failed; the connection is let go", connection.protocol)
+        connection.parser = None
+        try:
+            connection.end(ts, "response_lost", self)
+        except Exception:
+            connection.ended = True  # what is open is counted at the agent's end
 
     def tick(self, now: int) -> list[Exchange]:
         """Time has come to ``now`` (ns, CLOCK_MONOTONIC); all older records were fed."""

@@ -90,23 +90,15 @@ class PairedConnection(Conversation):
         if seq != expected >= 0:
             self._skip(parser, record, seq - expected & 0xFFFFFFFF, owner)
         self._next_seq[direction] = seq + length & 0xFFFFFFFF
-        try:
-            messages = parser.feed(
-                direction,
-                record.data,
-                length,
-                record.ts,
-                record.end_ts,
-                record,
-                record.tail[: record.tail_len] if record.tail_len else b"",
-            )
-        except Exception:  # a fault of the parser's ends this conversation, and no other
-            owner.counts["parsers_failed"] += 1
-            if owner.counts["parsers_failed"] <= _TOLD:
-                _log.exception("the %s parser failed; the connection is let go", self.protocol)
-            self.parser = None
-            self.end(record.ts, "response_lost", owner)
-            return
+        messages = parser.feed(
+            direction,
+            record.data,
+            length,
+            record.ts,
+            record.end_ts,
+            record,
+            record.tail[: record.tail_len] if record.tail_len else b"",
+        )
         # Those that pair by a number of the protocol's are always in step.
         if not parser.upgraded and not getattr(parser, "in_step", True):
             owner.counts["segments_out_of_step"] += 1

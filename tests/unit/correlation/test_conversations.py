@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from otel_ebpf.events import layout
 from otel_ebpf.protocols.base import EGRESS, INGRESS
+from otel_ebpf.protocols.http1 import Http1Parser
 from tests.unit.correlation.world import (
     SECOND,
     World,
@@ -245,3 +248,25 @@ def test_a_lost_response_does_not_shift_the_later_ones() -> None:
     world.wait(SECOND)
     statuses = {x.request.target: x.response and status(x) for x in world.out}
     assert statuses == {"/a": None, "/b": 201, "/c": 202}
+
+
+def test_a_fault_of_http_s_parser_ends_its_conversation_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    feed = Http1Parser.feed
+
+    def fails(self: Any, direction: int, data: bytes, *more: Any) -> Any:
+        if b"poison" in data:
+            raise ValueError("a fault")
+        return feed(self, direction, data, *more)
+
+    monkeypatch.setattr(Http1Parser, "feed", fails)
+    wire, other = world.wire(1, 2), world.wire(1, 2)
+    world.call(wire, "/before")
+    world.call(wire, "/poison")
+    world.call(other, "/after")
+    world.wait(SECOND)
+    assert world.counts["parsers_failed"] == 1
+    assert "the http parser failed" in caplog.text
+    assert [x.request.target for x in world.out if x.response] == ["/before", "/after"]
