@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from otel_ebpf.correlation.addresses import endpoints, ends_as_numbers, same_host
@@ -29,7 +30,7 @@ ERRNO = {
 """errno -> ``error.type``."""
 
 
-class Conversation:
+class Conversation(ABC):
     """State of one socket. A subclass parses its records and pairs requests with responses.
 
     Attributes:
@@ -93,35 +94,35 @@ class Conversation:
         self.parser = descriptor.parser()
 
     @property
+    @abstractmethod
     def in_flight(self) -> int:
         """Requests that have not ended."""
-        raise NotImplementedError
 
     def upgrading(self) -> Live | None:
         """The exchange that asked for HTTP/2 and waits for its answer there; it leaves."""
         return None
 
+    @abstractmethod
     def segment(self, record: Record, owner: Correlator) -> None:
         """Takes one data record."""
-        raise NotImplementedError
 
+    @abstractmethod
     def missed(self, record: Record, owner: Correlator) -> None:
         """Nobody knows how many bytes in the direction of ``record`` are missing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settle(self, ts: int, owner: Correlator) -> None:
         """The connection is quiet: what can have ended has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def half_close(self, record: Record, owner: Correlator) -> None:
         """One side has said its last."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, ts: int, error: str | None, owner: Correlator) -> None:
         """No more bytes will come; what is open ends here."""
-        raise NotImplementedError
 
-    def leave(self, owner: Correlator) -> None:
+    def leave(self, owner: Correlator) -> None:  # noqa: B027 - most keep nothing
         """The agent stops: what was kept for later is counted."""
 
     @staticmethod
