@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from otel_ebpf.correlation import assembly, connection, correlator, parents
+from otel_ebpf.correlation import assembly, connection, correlator, verdicts
 from otel_ebpf.correlation.assembly import MAX_WAIT
 from otel_ebpf.correlation.live import Done, Live
 from otel_ebpf.events import layout
@@ -194,7 +194,7 @@ def test_a_flood_of_unanswered_requests_stays_within_the_bound(
 
 
 def test_the_memory_of_what_left_stays_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parents, "MAX_DONE", 25)
+    monkeypatch.setattr(verdicts, "MAX_DONE", 25)
     world = World()
     for number in range(100):
         wire = world.wire(1, 2)
@@ -228,7 +228,7 @@ def test_nothing_is_kept_of_what_is_over(ending: str) -> None:
         last = world.wire(1, 2)
         world.feed(last.server.tell(layout.EXIT), last.client.tell(layout.EXIT))
     world.wait(SECOND)
-    world.wait(parents.KEEP_DONE)
+    world.wait(verdicts.KEEP_DONE)
     assert len(world.out) == (300 if ending == "moved" else 600)
     world.out.clear()
     assert world.correlator.stats()["connections"] == 0

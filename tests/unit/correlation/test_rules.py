@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from otel_ebpf.correlation.parents import KEEP_DONE, RULES
+from otel_ebpf.correlation.verdicts import KEEP_DONE
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
     GO,
@@ -20,11 +20,16 @@ from tests.unit.correlation.world import (
 
 
 @pytest.mark.parametrize(
-    ("rule", "flags"),
-    [(layout.RULE_THREAD, 0), (layout.RULE_SOLE, 0), (layout.RULE_GOROUTINE, GO)],
-    ids=["thread", "sole_in_flight", "goroutine"],
+    ("rule", "flags", "name"),
+    [
+        (layout.RULE_THREAD, 0, "thread"),
+        (layout.RULE_SOLE, 0, "sole_in_flight"),
+        (layout.RULE_GOROUTINE, GO, "goroutine"),
+    ],
 )
-def test_a_request_is_the_child_of_what_its_writer_carries(rule: int, flags: int) -> None:
+def test_a_request_is_the_child_of_what_its_writer_carries(
+    rule: int, flags: int, name: str
+) -> None:
     world = World()
     inbound, outbound = world.wire(1, 2), world.wire(2, 3)
     uid = world.asked(inbound, "/in")
@@ -32,7 +37,7 @@ def test_a_request_is_the_child_of_what_its_writer_carries(rule: int, flags: int
     world.answered(inbound)
     world.wait(SECOND)
     assert_root(world.server_span("/in"))
-    assert_child(world.span("/out"), world.server_span("/in"), RULES[rule])
+    assert_child(world.span("/out"), world.server_span("/in"), name)
 
 
 def test_one_request_may_cause_many() -> None:
