@@ -17,8 +17,9 @@ TRUTH = Path(__file__).resolve().parents[1] / "targets" / "go" / "truth"
 BORN = "runtime.newproc1"
 
 
-def test_the_program_s_own_code_comes_back(tracer: Tracer) -> None:
-    program = build_go(TRUTH)
+def test_the_program_s_own_code_comes_back(tracer: Tracer, tmp_path: Path) -> None:
+    # A file that no other agent of this host can have put a uprobe on.
+    program = Path(shutil.copy(build_go(TRUTH), tmp_path / "truth"))
     with Service("one", [program]) as one, Service("other", [program]) as other:
         image = classify(one.pid)
         assert image is not None and image.go is not None

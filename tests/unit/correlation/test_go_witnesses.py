@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from otel_ebpf.correlation.model import CLIENT, Exchange
 from otel_ebpf.correlation.go_witnesses import TRIAL
+from otel_ebpf.correlation.model import CLIENT, Exchange
 from otel_ebpf.correlation.sites import TRUST
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
