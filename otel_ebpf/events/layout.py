@@ -129,7 +129,7 @@ TURNS_PROXY = 2
 
 
 def stream_uid(socket_id: int, stream: int) -> int:
-    """The number of an HTTP/2 stream's request, as ``stream_uid`` of bpf/types.h makes it.
+    """The number of an HTTP/2 stream's request, as ``stream_uid`` of bpf/http2_types.h makes it.
 
     Bit 63 is set, which it is in no HTTP/1 request's number.
     """

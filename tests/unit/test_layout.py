@@ -170,7 +170,7 @@ def test_both_halves_number_a_stream_the_same(tmp_path: Path) -> None:
     sockets = (0, 1, 0xFFFFFF, 0x1000001, (3 << 48) + 70_000, (1 << 56) + (1 << 48) + 5)
     streams = (0, 1, 3, 0x7FFFFFFF, 0xFFFFFFFF)
     pairs = [(socket, stream) for socket in sockets for stream in streams]
-    types = RECORDS.parent / "types.h"
+    types = RECORDS.parent / "http2_types.h"
     source = tmp_path / "uid.c"
     source.write_text(
         f'#include "{types}"\n#include <stdio.h>\nint main(void)\n{{\n'
