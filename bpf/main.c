@@ -1,5 +1,8 @@
 /* The whole kernel half; the loader flattens it into one text for BCC. */
-#include "syscalls.c"
+#include "tail_calls.c"
+#include "sends.c"
+#include "receives.c"
+#include "datagrams.c"
 #include "sockets.c"
 #include "process.c"
 #include "turns.c"

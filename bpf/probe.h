@@ -6,6 +6,14 @@
 
 #define EINTR 4
 #define EAGAIN 11
+#define EINPROGRESS 115
+
+/* An errno that ends a connection's conversation, as opposed to "try again". */
+INLINE bool fatal(long ret)
+{
+	return ret == -104 || ret == -32 || ret == -110 || ret == -111 || ret == -113 ||
+	       ret == -101 || ret == -103;
+}
 
 struct sys_enter_args {
 	u64 common;
