@@ -1,8 +1,8 @@
 /* Uprobes on the functions of Go's HTTP/2 that have a header block in hand: the ten of
  * net/http's own HTTP/2 and golang.org/x/net's, and three of grpc-go. Attached on request, for
- * they fire once or more for each request. They may be preempted, and share nothing with
- * tracepoint programs; see tls.c. */
+ * they fire once or more for each request. */
 #include "go_headers.h"
+#include "uprobe_stack.h"
 
 /* Word n of a function's arguments, from 1; a constant. */
 INLINE u64 header_argument(struct pt_regs *regs, struct proc_info_t *pi, int n)

@@ -1,6 +1,5 @@
-/* OpenSSL's SSL_read, SSL_write and SSL_do_handshake, at their entries and returns. These programs
- * may be preempted, as those of tls.c may. */
-#include "probe.h"
+/* OpenSSL's SSL_read, SSL_write and SSL_do_handshake, at their entries and returns. */
+#include "uprobe_stack.h"
 
 /* ns: from a read of TLS records to the call that is about them. The first one of a program may
  * read in all certificates before. */

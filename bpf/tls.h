@@ -1,6 +1,6 @@
 /* TLS of Go programs and of OpenSSL, seen from the system calls beneath it. What a program writes
- * is recorded when its first ciphertext leaves, here; what it reads is recorded by tls.c and
- * openssl.c, on the way out of the library. The ciphertext itself is not recorded. */
+ * is recorded when its first ciphertext leaves, here; what it reads is recorded by go_tls.c
+ * and openssl.c, on the way out of the library. The ciphertext itself is not recorded. */
 #ifndef OTEL_EBPF_TLS_H
 #define OTEL_EBPF_TLS_H
 
@@ -11,6 +11,8 @@
 #define TLS_APPLICATION_DATA 0x17
 /* What a record adds to its plaintext: less than this in every cipher suite of crypto/tls. */
 #define TLS_OVERHEAD 64
+
+#define TLS_READ_MAX (1 << 30) /* no Read brings more; one TLS record holds 16 KiB */
 
 /* In a go_key, of a thread of a program that is not Go's: with its number. */
 #define TLS_THREAD (1ULL << 63)
@@ -51,6 +53,16 @@ INLINE void tls_begin(struct socket_state_t *st)
 	st->bytes[INGRESS] = 0;
 	st->bytes[EGRESS] = 0;
 	st->tls = PROTOCOL_TLS;
+}
+
+/* What the socket beneath is known as now; 0 when it is another by now, or left alone. */
+INLINE struct socket_state_t *tls_state(u64 sk, u64 socket_id)
+{
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+
+	if (!st || st->socket_id != socket_id || !st->tls || st->ignore)
+		return 0;
+	return st;
 }
 
 /* The running goroutine, inside of crypto/tls for `conn`, moves bytes on this socket: it is the
