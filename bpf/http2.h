@@ -10,8 +10,9 @@
 #ifndef OTEL_EBPF_HTTP2_H
 #define OTEL_EBPF_HTTP2_H
 
-#include "infer.h"
-#include "trace.h"
+#include "head.h"
+#include "sent.h"
+#include "socket_record.h"
 
 #define HTTP2_ENTRY (4 + HTTP2_HEADER)
 #define HTTP2_ROOM (CAPTURE_MAX - 64) /* payload of one record */

@@ -9,6 +9,7 @@
 #ifndef OTEL_EBPF_MESSAGES_H
 #define OTEL_EBPF_MESSAGES_H
 
+#include "head.h"
 #include "infer_amqp.h"
 #include "infer_fastcgi.h"
 #include "infer_kafka.h"
@@ -21,6 +22,12 @@
 #include "infer_postgresql.h"
 #include "infer_redis.h"
 #include "infer_uwsgi.h"
+#include "payload.h"
+#include "pools.h"
+#include "sent.h"
+#include "socket_record.h"
+#include "tls.h"
+#include "turns.h"
 
 #define MESSAGE_SLICES 32 /* times what is captured of a run in HTTP */
 #define MESSAGE_MOST 32768

@@ -4,6 +4,8 @@
 #ifndef OTEL_EBPF_OPENSSL_H
 #define OTEL_EBPF_OPENSSL_H
 
+#include "tls_record.h"
+
 /* What a record adds to its plaintext: less than this in every cipher suite. */
 #define SSL_OVERHEAD 96
 #define SSL_LEAST_OVERHEAD 16
