@@ -45,7 +45,7 @@ struct op_t {
 	u8 python; /* its context is of interest */
 	u8 turns;  /* its loop's turn is */
 	u8 pools;  /* who woke its thread is */
-	u8 slices; /* records that are still to be made of the segment (messages.h) */
+	u8 slices; /* records that are still to be made of the segment (slices.h, datagrams.h) */
 	u8 secret; /* bytes of it that may be taken at most, for a password follows; 0: all */
 	u32 most;  /* and of a message's run otherwise */
 	u8 after;  /* streams are looked at behind the frames, with as many programs as these leave */

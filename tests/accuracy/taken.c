@@ -1,5 +1,5 @@
 /* The kernel half's order of inference for a connection of which nothing is known, compiled for
- * the host: bpf/infer.h and message_first of bpf/messages.h, with every protocol on. */
+ * the host: bpf/infer.h and message_first of bpf/message_head.h, with every protocol on. */
 #define OTEL_EBPF_HOST_COMPILE
 #include "infer_message.h"
 #undef OTEL_EBPF_HOST_COMPILE
@@ -32,8 +32,7 @@ struct op_t {
 };
 
 #include "infer.h"
-#include "headers.h"  /* those that messages.h includes */
-#include "infer_new.h" /* its functions */
+#include "infer_protocols.h"
 
 /* The protocol of a first segment, 0: none. HTTP/2 only by its preface: what may be its frames
  * is told apart by a walk over them. */

@@ -8,7 +8,6 @@ import ctypes
 import json
 import lzma
 import random
-import re
 import subprocess
 import zlib
 from collections import Counter
@@ -26,18 +25,11 @@ _SIZES = (1, 2, 4, 5, 6, 8, 12, 16, 24, 51, 64, 100, 200, 517, 1000, 1448, 4096)
 
 def build(folder: Path) -> ctypes.CDLL:
     """The library with ``taken_for(data, size)``. Raises RuntimeError with the compiler's words."""
-    messages = (BPF / "messages.h").read_text()
-    found = re.findall(r"^INLINE u8 infer_(?:new|by_words)\(.*?^}\n", messages, re.M | re.S)
-    if len(found) != 2:
-        raise RuntimeError("bpf/messages.h has no infer_new or infer_by_words any more")
-    headers = re.findall(r'^#include "infer_\w+\.h"\n', messages, re.M)
-    (folder / "infer_new.h").write_text("".join(found))
-    (folder / "headers.h").write_text("".join(headers))
     library = folder / "taken.so"
     done = subprocess.run(
         [
             *("gcc", "-shared", "-fPIC", "-O2", "-include", "stdint.h", "-o", library),
-            *("-I", BPF, "-I", folder, HERE / "taken.c"),
+            *("-I", BPF, HERE / "taken.c"),
         ],
         capture_output=True, text=True,
     )  # fmt: skip
