@@ -1,5 +1,5 @@
 /* Header blocks of Go's HTTP/2 as its own functions have them, decoded: how they are gone
- * through and what becomes of them. See go_headers.c.
+ * through and what becomes of them.
  *
  * A RECORD_HEADERS holds one block: `length` is the stream, and the payload one field after
  * another: the lengths of its name and its value, u16 each, and their bytes. A length of a name
@@ -8,7 +8,8 @@
 #ifndef OTEL_EBPF_GO_HEADERS_H
 #define OTEL_EBPF_GO_HEADERS_H
 
-#include "probe.h"
+#include "http2_conn.h"
+#include "uprobe_stack.h"
 
 /* internal to Go's HTTP/2, and the same in all of its homes; user space checks these offsets. */
 #define META_FIELDS 8 /* MetaHeadersFrame: *HeadersFrame, Fields */
@@ -99,6 +100,104 @@ INLINE void header_place(struct member_fields_offset *o, struct op_t *op, struct
 		return;
 	r->tcp_seq = *begin;
 	r->ref_ts |= HEADERS_PLACED;
+}
+
+/* Word n of a function's arguments, from 1; a constant. */
+INLINE u64 header_argument(struct pt_regs *regs, struct proc_info_t *pi, int n)
+{
+	if (pi->stack_abi)
+		return go_word(regs, n);
+	return n == 1 ? regs->ax : n == 2 ? regs->bx : n == 3 ? regs->cx : n == 4 ? regs->di : regs->si;
+}
+
+INLINE struct proc_info_t *header_process(u64 id)
+{
+	u32 tgid = id >> 32;
+	struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+
+	return pi && pi->headers.on && pi->fd_sysfd >= 0 && tracing(tgid) ? pi : 0;
+}
+
+/* The socket's state, made here where the connection is older than the agent and writes first. */
+INLINE struct socket_state_t *header_socket(struct member_fields_offset *o,
+					    struct __http2_stack *s, u64 sk, u64 id)
+{
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+
+	if (st)
+		return st;
+	/* Far from those that tracepoint programs give, in the 24 bits that stream_uid takes. */
+	u64 number = s->uids >> 48 << 48 | 0x800000 | (s->uids >> 44 & 3) << 21;
+	number |= s->sockets++ & (HEADER_SOCKETS - 1);
+	return socket_make(o, &s->fresh, sk, id >> 32, bpf_ktime_get_ns(), number);
+}
+
+/* Whether what passes the socket says as much as the program could. */
+INLINE bool header_seen(u64 sk, u8 direction)
+{
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	struct http2_conn_t *conn = http2_conn_map.lookup(&sk);
+
+	return st && conn && conn->socket_id == st->socket_id && http2_whole(conn, direction);
+}
+
+/* A place to work in, with the record begun: a block of `stream` on the connection whose
+ * net.Conn is at `conn`. */
+INLINE struct __http2_stack *header_begin(struct proc_info_t *pi, u64 id, u64 conn, u8 direction,
+					  u32 stream)
+{
+	struct member_fields_offset *o = offsets();
+	s32 fd = header_fd(pi, conn);
+
+	if (!o || !o->ready || !stream)
+		return 0;
+	u64 sk = fd < 0 ? 0 : sock_of_fd(o, fd);
+	if (!sk) {
+		count_safely(STAT_HEADERS_UNPLACED);
+		return 0;
+	}
+	if (pi->headers.on == HEADERS_LACKING && header_seen(sk, direction))
+		return 0;
+	struct __http2_stack *s = stack_take(id);
+	if (!s) {
+		count_safely(STAT_HEADERS_CROWDED);
+		return 0;
+	}
+	struct socket_state_t *st = header_socket(o, s, sk, id);
+	if (!st || st->ignore) {
+		stack_leave(s);
+		return 0;
+	}
+	tls_record(s, RECORD_HEADERS, direction, 0, id, bpf_ktime_get_ns());
+	struct __socket_data *r = &s->op.rec;
+	fill_address(r, st);
+	r->protocol = PROTOCOL_HTTP2;
+	r->fd = fd;
+	r->length = stream;
+	r->uid = stream_uid(st->socket_id, stream);
+	s->op.sk = sk;
+	__builtin_memset(&s->headers, 0, sizeof(s->headers));
+	if (direction == INGRESS)
+		header_place(o, &s->op, st);
+	return s;
+}
+
+/* Fields that lie one behind another: hpack.HeaderFields. */
+INLINE int header_fields(struct pt_regs *regs, struct proc_info_t *pi, u64 id, u64 conn,
+			 u8 direction, u32 stream, u64 fields, u64 count_)
+{
+	struct __http2_stack *s;
+
+	if (!count_ || count_ > 4096)
+		return 0;
+	s = header_begin(pi, id, conn, direction, stream);
+	if (!s)
+		return 0;
+	s->headers.at = fields;
+	s->headers.left = count_;
+	__progs_jmp_kp_map.call(regs, KP_HEADERS);
+	stack_leave(s);
+	return 0;
 }
 
 #endif

@@ -46,7 +46,7 @@ struct go_grpc_t {
 	s32 cs_ctx;
 	s32 cs_base;
 	s32 cs_conn; /* ClientStream: its http2Client */
-	u64 stream_type; /* of *ServerStream, once it is proved; see go_context.h */
+	u64 stream_type; /* of *ServerStream, once it is proved; see go_context_ends.h */
 };
 
 /* The code of a loop that reads a connection of many streams, and where its receiver has the
@@ -64,7 +64,7 @@ struct go_loop_t {
  * all of them. */
 enum headers_on { HEADERS_OFF = 0, HEADERS_LACKING = 1, HEADERS_ALL = 2 };
 
-/* Where Go's HTTP/2 keeps its connections, for go_headers.c. -1: not known. Of two: net/http's
+/* Where Go's HTTP/2 keeps its connections, for go_headers.h. -1: not known. Of two: net/http's
  * own, golang.org/x/net's. */
 struct go_headers_t {
 	u64 tcp_type; /* addresses of types: *net.TCPConn, *net.UnixConn, *tls.Conn */

@@ -58,7 +58,7 @@ struct proc_info_t {
 	s32 tls_raw_input; /* -1: where records are in the TCP stream cannot be told */
 	s32 tls_input;
 	s32 tls_kept; /* Read's arguments are found on the stack at its RETs */
-	/* CPython: details are in python_info_map (python.h). */
+	/* CPython: details are in python_info_map (python_tasks.h). */
 	u8 python; /* enum identities */
 	u8 turns; /* enum turns: a loop that runs each callback to its end (turns.h) */
 	u8 pools; /* who wakes whom among its threads is followed (pools.h) */
@@ -68,7 +68,7 @@ struct proc_info_t {
 	s32 node_data; /* 0: not known */
 	/* Connections of many streams that no probe saw begin (go_older.h). */
 	struct go_loop_t loops[GO_LOOPS];
-	struct go_headers_t headers; /* see go_headers.c */
+	struct go_headers_t headers; /* see go_headers.h */
 	/* libuv (turns.h): what a word of the stack holds while it calls back what is ready to be
 	 * read, and where that word is, from the events that epoll_wait is given. */
 	u64 loop_polls;
@@ -87,7 +87,7 @@ enum go_identity {
 	GO_BY_BOTH = 2    /* and both are compared */
 };
 
-/* Where a CPython process keeps what python.h reads: addresses, then offsets in bytes. */
+/* Where a CPython process keeps what python_tasks.h reads: addresses, then offsets in bytes. */
 struct python_info_t {
 	u64 interpreter;  /* the main one's state; threads of others are left alone */
 	u64 context_type; /* of contextvars.Context */

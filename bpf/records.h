@@ -53,7 +53,7 @@ enum begins {
 	BEGINS_RESPONSE = 2,
 	BEGINS_INTERIM = 3, /* HTTP 1xx */
 	BEGINS_MAYBE = 4,   /* too few bytes to tell */
-	BEGINS_FRAMES = 5   /* nothing by itself; its payload is as bpf/http2.h tells */
+	BEGINS_FRAMES = 5   /* nothing by itself; its payload is as http2_record.h tells */
 };
 
 /* How parent_uid was found; docs/correlation.md explains each. */

@@ -2,6 +2,7 @@
 #include "datagrams.h"
 #include "go_asked.h"
 #include "go_older.h"
+#include "go_tell.h"
 
 int prog_data(void *ctx)
 {

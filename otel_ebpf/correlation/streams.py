@@ -28,7 +28,7 @@ FRUITLESS = 3
 """Waits in vain after which a connection waits no more, for heads and for trailers apart."""
 
 _LOST, _BEGINS, _TOLD = 1, 2, 4
-"""In the third 16 bits of ``ref_ts``; see bpf/http2.h."""
+"""In the third 16 bits of ``ref_ts``; see bpf/http2_record.h."""
 
 
 class StreamConnection(Conversation):

@@ -2,7 +2,7 @@
 
 The ten of net/http's own HTTP/2 and golang.org/x/net's, and three of grpc-go. Probes on them
 fire once or more for each request, so they are attached on request only (``--go-http2 uprobe``);
-by default headers are read from the socket's bytes. See bpf/go_headers.c and decision 0019.
+by default headers are read from the socket's bytes. See bpf/go_headers.h and decision 0019.
 """
 
 from __future__ import annotations
