@@ -161,16 +161,19 @@ class MemcachedParser:
             return out
         asked = direction == self.client
         units = self._requests if asked else self._replies
+        reads = True
         if asked:
             if not units.inside or self._lost[direction]:
                 self._run(data, ts, out)
+                reads = self._sync.state != JOINED and not self._lost[direction]
         else:
+            reads = self._sync.state != JOINED and not self._lost[direction]
             self._last = (end_ts, token)
             if self._lost[direction] and self._sync.state != JOINED:
                 seen = tail or (data[-8:] if len(data) == length else b"")
                 if seen.endswith(b"END\r\n"):
                     self._settle_lost(out)
-        if self._sync.state != JOINED and not self._lost[direction]:
+        if reads:
             self._units(units, asked, direction, data, length, ts, end_ts, token, out)
         self._sync.last = end_ts
         return out

@@ -141,6 +141,35 @@ def test_values_that_were_not_captured(talk: Talk) -> None:
     assert [end for _, end in talk.pairs()] == ["ok", "ok"]
 
 
+@pytest.mark.parametrize(
+    ("last", "length"),
+    [(b"", 9000), (b"VALUE l 0 2\r\nzz\r\nEND\r\n", 24), (b"zz\r\nEND\r\n", 9)],
+)
+def test_the_count_goes_on_behind_values_that_were_not_captured(
+    talk: Talk, last: bytes, length: int
+) -> None:
+    talk.ask(b"get k l\r\n")
+    talk.answer(b"VALUE k 0 9000\r\nyyy", 40_000)
+    talk.answer(last, length, b"zz\r\nEND\r\n"[-8:])
+    for _ in range(2):
+        talk.ask(b"get m\r\n")
+        talk.answer(b"END\r\n")
+    assert talk.pairs() == [("get k l", "ok"), ("get m", "ok"), ("get m", "ok")]
+    assert not talk.parser.desyncs
+
+
+def test_a_stray_reply_while_a_value_is_sent_is_forgotten_in_time(talk: Talk) -> None:
+    talk.ask(b"set k 0 0 5\r\nab")
+    talk.answer(b"STORED\r\n")  # nobody asked
+    talk.ask(b"cde\r\n")
+    talk.answer(b"STORED\r\n")
+    for _ in range(3):
+        talk.silence()
+        talk.ask(b"get k\r\n")
+        talk.answer(b"END\r\n")
+    assert talk.pairs()[-1] == ("get k", "ok")
+
+
 def test_joined_midway_nothing_is_told_until_it_is_certain() -> None:
     talk = Talk(MemcachedParser(), fresh=False)
     for _ in range(3):
