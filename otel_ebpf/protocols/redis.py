@@ -124,7 +124,8 @@ class RedisParser:
         if direction == self.client:
             self._requests(direction, data, length, ts, token, out)
             for message in out:
-                message.end = end_ts
+                if message.direction == direction:  # not a reply that is over by now
+                    message.end = end_ts
         else:
             self._replies(direction, data, length, ts, end_ts, token, out)
         self._sync.last = end_ts

@@ -223,10 +223,13 @@ def test_a_long_array_ends_at_the_turn(talk: Talk) -> None:
     talk.ask(command("LRANGE", "l", "0", "-1"))
     talk.answer(told[:1024], 8000)
     talk.answer(b"", len(told) - 8000)
+    ended = talk.clock + 500
     assert talk.parser.open_ended
+    talk.silence()
     talk.ask(command("GET", "k"))
     talk.answer(bulk(b"v"))
     assert talk.pairs() == [("LRANGE l ? ?", "ok"), ("GET k", "ok")]
+    assert talk.answers[1].end == ended
     assert talk.answers[1].truncated
     assert talk.answers[1].length == len(told)
 
