@@ -96,9 +96,9 @@ class Parents:
 
     def flush(self) -> None:
         """The end: nothing more will speak for anything that waits."""
-        self._witnesses.flush()
         self.anchors.flush()
         self.threads.flush()
+        self._witnesses.flush()
 
     def process_ended(self, pid: int) -> None:
         """Forgets what is known of a process."""
