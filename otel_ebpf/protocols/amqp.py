@@ -42,8 +42,9 @@ from .amqp_methods import (
 )
 from .base import REQUEST, RESPONSE, Message
 from .descriptor import Descriptor
+from .half import BAD, MORE, UNIT
 from .messaging import DONE, UNLESS_FAILED, MessagingRequest, MessagingResponse, carried_context
-from .packets import BAD, MORE, PACKET, Packets, chained
+from .packets import Packets, chained
 
 SYSTEM = "rabbitmq"
 MAX_CHANNELS = 2048
@@ -122,7 +123,7 @@ class AmqpParser:
         at, size = 0, len(data)
         while at < size:
             at, outcome = packets.feed(data, at, ts, token)
-            if outcome == PACKET:
+            if outcome == UNIT:
                 self._frame(direction, end_ts, token, out)
                 if self._lost[direction]:
                     return out
@@ -140,7 +141,7 @@ class AmqpParser:
                 self._lose(direction, end_ts, out, desync=False)
                 return out
             missing -= taken
-            if outcome == PACKET:
+            if outcome == UNIT:
                 self._frame(direction, end_ts, token, out)
             elif outcome == MORE:
                 break

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-MORE, UNIT, BAD = 0, 1, 2
+from .half import BAD, MORE, UNIT, Half
+
 _MAX_LINE = 8192
 _MAX_BODY = 1 << 30
 _KEY = 250
@@ -31,37 +32,23 @@ def _data_of_reply(words: list[bytes]) -> int:
     return int(words[at])
 
 
-class Units:
-    """Finds units in bytes that come in pieces.
+class Units(Half):
+    """Lines with their data, and packets.
 
     Attributes:
         words: of the line that ``feed`` has completed; empty for a packet.
         header, body: of the packet, the body's first bytes (extras and key).
-        start, token, offset: when and where it began; length: its bytes.
+        length: bytes of the unit.
     """
 
-    __slots__ = (
-        "_client",
-        "_keep",
-        "_part",
-        "_skip",
-        "body",
-        "header",
-        "length",
-        "offset",
-        "start",
-        "token",
-        "words",
-    )
+    __slots__ = ("_client", "_keep", "_part", "_skip", "body", "header", "length", "words")
 
     def __init__(self, client: bool) -> None:
         self._client = client
-        self.start = self.offset = self.length = 0
-        self.token: Any = None
-        self.reset()
+        super().__init__()
 
     def reset(self) -> None:
-        """A unit's first byte comes next."""
+        """See ``Half.reset``."""
         self._part = b""
         self._skip = -1
         self._keep = 0
@@ -72,12 +59,11 @@ class Units:
 
     @property
     def inside(self) -> bool:
-        """A unit has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._skip >= 0 or bool(self._part)
 
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``UNIT``,
-        ``MORE`` or ``BAD``."""
+        """See ``Half.feed``."""
         size, began = len(data), at
         if self._skip < 0:
             if not self._part:
@@ -105,8 +91,7 @@ class Units:
         return at, UNIT
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one unit."""
+        """See ``Half.skip``."""
         if length > self._skip:
             return BAD
         self._skip -= length

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-MORE, PACKET, BAD = 0, 1, 2
+from .half import BAD, MORE, UNIT, Half
+
 _LONGEST_HEAD = 16
 
 
-class Packets:
-    """Finds packets in bytes that come in pieces.
+class Packets(Half):
+    """Packets, each kept as its first bytes.
 
     Args:
         measure: a packet's first bytes -> its whole length; 0: more bytes are needed, -1: none.
@@ -19,23 +20,17 @@ class Packets:
     Attributes:
         data: of the packet that ``feed`` or ``skip`` has completed, its first bytes that were
             captured. size: its length.
-        start, token, offset: when and where it began.
     """
 
-    __slots__ = (
-        *("_keep", "_left", "_measure", "_room"),
-        *("data", "offset", "size", "start", "token"),
-    )
+    __slots__ = ("_keep", "_left", "_measure", "_room", "data", "size")
 
     def __init__(self, measure: Callable[[bytes], int], keep: int) -> None:
         self._measure = measure
         self._keep = keep
-        self.start = self.offset = 0
-        self.token: Any = None
-        self.reset()
+        super().__init__()
 
     def reset(self) -> None:
-        """A packet's first byte comes next."""
+        """See ``Half.reset``."""
         self.data = b""
         self.size = 0
         self._left = 0
@@ -43,7 +38,7 @@ class Packets:
 
     @property
     def inside(self) -> bool:
-        """A packet has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._left > 0 or (not self.size and bool(self.data))
 
     @property
@@ -60,8 +55,7 @@ class Packets:
         self._room = 0
 
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``PACKET``,
-        ``MORE`` or ``BAD``."""
+        """See ``Half.feed``."""
         if not self.inside:
             self.reset()
             self.start, self.token, self.offset = ts, token, at
@@ -81,16 +75,15 @@ class Packets:
         if room > 0:
             self.data += data[at : at + min(taken, room)]
         self._left -= taken
-        return at + taken, MORE if self._left else PACKET
+        return at + taken, MORE if self._left else UNIT
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one packet."""
+        """See ``Half.skip``."""
         if not self.size or length > self._left:
             return BAD
         self._left -= length
         self._room = 0  # what comes behind a hole does not belong to what was kept
-        return MORE if self._left else PACKET
+        return MORE if self._left else UNIT
 
 
 def chained(measure: Callable[[bytes], int], data: bytes, length: int) -> bool:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ebpf.protocols.base import REQUEST
-from otel_ebpf.protocols.memcached import MAX_OUTSTANDING, MemcachedParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.memcached import MemcachedParser
 from tests.unit.protocols.talk import Talk
 from tests.unit.protocols.test_memcached import packet
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from otel_ebpf.protocols.memcached import MAX_OUTSTANDING, MemcachedParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.memcached import MemcachedParser
 from tests.unit.protocols.talk import Talk
 
 SECRET = b"s3cr3t"
