@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from .half import BAD, MORE, UNIT, Half
 from .redis_command import KEPT, KEPT_BYTES
 
 MAX_INLINE = 4096
 """Longest inline command that is read."""
 _MAX_HEADER = 16
 _MAX_ARGS = 1 << 22
-
-MORE, COMMAND, BAD = 0, 1, 2
 
 
 def whole_command(data: bytes, at: int) -> tuple[list[bytes], int, int] | None:
@@ -44,34 +43,19 @@ def whole_command(data: bytes, at: int) -> tuple[list[bytes], int, int] | None:
     return args, total, at
 
 
-class Commands:
-    """One direction's commands, from pieces.
+class Commands(Half):
+    """Commands, their first arguments kept.
 
     Attributes:
-        args, total: of the command in progress, or the one that ``feed`` has completed.
-        start, token, offset, length: where and when it began, bytes so far.
+        args, total: of the command in progress, or the one that ``feed`` has completed; without
+            ``args`` it was an empty line.
+        length: its bytes so far.
     """
 
-    __slots__ = (
-        "_keep",
-        "_left",
-        "_line",
-        "_skip",
-        "args",
-        "length",
-        "offset",
-        "start",
-        "token",
-        "total",
-    )
-
-    def __init__(self) -> None:
-        self.start = self.offset = self.length = 0
-        self.token: Any = None
-        self.reset()
+    __slots__ = ("_keep", "_left", "_line", "_skip", "args", "length", "total")
 
     def reset(self) -> None:
-        """A command's first byte comes next."""
+        """See ``Half.reset``."""
         self.args: list[bytes] = []
         self.total = 0
         self.length = 0
@@ -81,17 +65,19 @@ class Commands:
 
     @property
     def inside(self) -> bool:
-        """A command has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._left >= 0 or bool(self._line)
 
-    def begin(self, ts: int, token: Any, offset: int) -> None:
-        """A command begins."""
-        self.reset()
-        self.start, self.token, self.offset = ts, token, offset
-
-    def feed(self, data: bytes, at: int) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``COMMAND``
-        (one ended there; without ``args`` it was an empty line), ``MORE`` or ``BAD``."""
+    def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
+        """See ``Half.feed``."""
+        if self._left < 0 and not self._line:
+            self.start, self.token, self.offset = ts, token, at
+            whole = whole_command(data, at)
+            if whole is not None:
+                self.args, self.total, end = whole
+                self.length = end - at
+                return end, UNIT
+            self.reset()
         began, size, outcome = at, len(data), MORE
         while at < size and outcome == MORE:
             if self._skip:
@@ -103,7 +89,7 @@ class Commands:
                 at += taken
                 self._skip -= taken
                 if not self._skip and not self._left:
-                    outcome = COMMAND
+                    outcome = UNIT
                 continue
             end = data.find(b"\n", at)
             if end < 0:
@@ -117,17 +103,21 @@ class Commands:
             at = end + 1
             outcome = self._header(line)
         self.length += at - began
+        if outcome == UNIT:
+            self._left = -1
         return at, outcome
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one argument."""
+        """See ``Half.skip``; ``BAD`` where they hold more than the rest of one argument."""
         if length > self._skip:
             return BAD
         self.length += length
         self._skip -= length
         self._keep = 0
-        return COMMAND if not self._skip and not self._left else MORE
+        if self._skip or self._left:
+            return MORE
+        self._left = -1
+        return UNIT
 
     def _header(self, line: bytes) -> int:
         if self._left < 0 and not line.startswith(b"*"):
@@ -135,14 +125,14 @@ class Commands:
             self.args = [word[:KEPT_BYTES] for word in words[:KEPT]]
             self.total = len(words)
             first = self.args[0][:1] if self.args else b"P"
-            return COMMAND if len(line) <= MAX_INLINE and first.isalpha() else BAD
+            return UNIT if len(line) <= MAX_INLINE and first.isalpha() else BAD
         number = line[1:-1]
         if line[-1:] != b"\r" or not number.isdigit() or len(number) > 10:
-            return COMMAND if number == b"-1" and self._left < 0 else BAD
+            return UNIT if number == b"-1" and self._left < 0 else BAD
         count = int(number)
         if self._left < 0:
             self.total = self._left = count
-            return BAD if count > _MAX_ARGS else MORE if count else COMMAND
+            return BAD if count > _MAX_ARGS else MORE if count else UNIT
         if line[0] != 36:
             return BAD
         self._left -= 1

@@ -7,6 +7,10 @@ are passed over without being looked at.
 
 from __future__ import annotations
 
+from typing import Any
+
+from .half import BAD, MORE, UNIT, Half
+
 MAX_LINE = 4096
 """Longest line kept; a longer one (a simple string or an error) is cut."""
 _MAX_COUNT = 1 << 31
@@ -15,40 +19,46 @@ _AGGREGATES = b"*~>"
 _LINES = b"+-:_#,("
 _BULKS = b"$=!"
 
-MORE, VALUE, BAD = 0, 1, 2
 
-
-class Values:
-    """Finds values' ends. Feed it bytes from the start of a value on.
+class Values(Half):
+    """Outermost values.
 
     Attributes:
-        kind: type of the value that began last (its first byte), 0 between two.
+        kind: type of the value that began last (its first byte), 0 before it has.
         first: of a simple value or an error its line; of an aggregate the first string in it.
+        length: its bytes so far.
     """
 
-    __slots__ = ("_line", "_pending", "_skip", "_take_first", "first", "kind")
-
-    def __init__(self) -> None:
-        self.reset()
+    __slots__ = ("_line", "_pending", "_skip", "_take_first", "first", "kind", "length")
 
     def reset(self) -> None:
-        """The next byte is a value's first."""
+        """See ``Half.reset``."""
         self._line = b""
         self._pending = 1
         self._skip = 0
         self._take_first = 0
         self.kind = 0
         self.first = b""
+        self.length = 0
 
     @property
     def inside(self) -> bool:
-        """A value has begun and has not ended."""
-        return self.kind != 0 or bool(self._line)
+        """See ``Half.inside``."""
+        begun = self.kind != 0 or bool(self._line)
+        return begun and (self._pending > 0 or self._skip > 0)
 
-    def feed(self, data: bytes, at: int) -> tuple[int, int]:
-        """Goes on at ``data[at]``. Returns the place behind what was used, and ``VALUE`` (an
-        outermost value ended there), ``MORE`` or ``BAD``."""
-        size = len(data)
+    def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
+        """See ``Half.feed``."""
+        if not self._pending and not self._skip:
+            end = self._whole(data, at)
+            if end:
+                self.start, self.token, self.offset = ts, token, at
+                self.length = end - at
+                return end, UNIT
+            self.reset()
+        if not self.kind and not self._line:
+            self.start, self.token, self.offset = ts, token, at
+        began, size, outcome = at, len(data), MORE
         while at < size:
             if self._skip:
                 taken = min(self._skip, size - at)
@@ -59,37 +69,68 @@ class Values:
                 at += taken
                 self._skip -= taken
                 if self._skip:
-                    return at, MORE
+                    break
                 self._take_first = 0
                 if not self._pending:
-                    return at, VALUE
+                    outcome = UNIT
+                    break
                 continue
             end = data.find(b"\n", at)
             if end < 0:
                 if len(self._line) < MAX_LINE:
                     self._line += data[at : at + MAX_LINE]
                 if self._line[0] not in b"+-:$*%~_#,(=>|!":
-                    return size, BAD
-                return size, MORE
+                    outcome = BAD
+                at = size
+                break
             line = data[at:end]
             at = end + 1
             if self._line:
                 line = self._line + line
                 self._line = b""
             if not self._header(line):
-                return at, BAD
+                outcome = BAD
+                break
             if not self._pending and not self._skip:
-                return at, VALUE
-        return at, MORE
+                outcome = UNIT
+                break
+        self.length += at - began
+        return at, outcome
+
+    def _whole(self, data: bytes, at: int) -> int:
+        """A simple value or a string that is whole at ``data[at]``, as most replies are: the
+        place behind it; 0: it is another, or not whole."""
+        end = data.find(b"\n", at)
+        if end < at + 2 or data[end - 1] != 13:
+            return 0
+        kind = data[at]
+        if kind in _LINES:
+            first = data[at + 1 : end - 1]
+            if len(first) > MAX_LINE:
+                return 0
+            self.first = first
+            end += 1
+        elif kind in _BULKS:
+            number = data[at + 1 : end - 1]
+            if not number.isdigit() or len(number) > 10:
+                return 0
+            end += int(number) + 3
+            if end > len(data):
+                return 0
+            self.first = b""
+        else:
+            return 0
+        self.kind = kind
+        return end
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured: ``VALUE`` or ``MORE`` as ``feed``, ``BAD``
-        where they hold more than the rest of one string."""
+        """See ``Half.skip``; ``BAD`` where they hold more than the rest of one string."""
         if length > self._skip:
             return BAD
         self._skip -= length
+        self.length += length
         self._take_first = 0
-        return VALUE if not self._skip and not self._pending else MORE
+        return UNIT if not self._skip and not self._pending else MORE
 
     def _header(self, line: bytes) -> bool:
         """Takes a header, which is all of a simple value."""

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ebpf.protocols.base import REQUEST
-from otel_ebpf.protocols.redis import MAX_OUTSTANDING, RedisParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.redis import RedisParser
 from tests.unit.protocols.talk import Talk
 from tests.unit.protocols.test_redis import bulk, command
 

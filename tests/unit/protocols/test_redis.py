@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from otel_ebpf.protocols.base import EGRESS, INGRESS
-from otel_ebpf.protocols.redis import MAX_OUTSTANDING, RedisParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.redis import RedisParser
 from tests.unit.protocols.talk import Talk
 
 OK = b"+OK\r\n"
