@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .base import REQUEST, RESPONSE, Message
 from .database import DONE
@@ -19,6 +19,14 @@ from .sync import JOINED, SYNCED, Sync
 
 MAX_OUTSTANDING = 4096
 """Most requests that wait for their replies; above it counting is given up."""
+
+
+class Place(Protocol):
+    """Where something begins: a ``Half`` tells it of a unit, and a ``Message`` of itself."""
+
+    start: int
+    token: Any
+    offset: int
 
 
 Call = TypeVar("Call", bound=Message)

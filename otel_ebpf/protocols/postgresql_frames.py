@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .half import BAD, MORE, UNIT, Half
+
 _LONGEST = 1 << 30
 SERVER_KEEPS = {69: 512, 82: 4}
 """Of the server's messages: how much of the body is kept. ErrorResponse, Authentication."""
@@ -12,11 +14,9 @@ CLIENT_KEEPS = {81: 8193, 80: 8450, 66: 512, 69: 128, 67: 65, 70: 4}
 _CLIENT_TYPES = frozenset(b"QPBEDCHSFdcfpX")
 _SERVER_TYPES = frozenset(b"RSKZTDCENA123tnIsGHWdcVv")
 
-MORE, MESSAGE, BAD = 0, 1, 2
 
-
-class Frames:
-    """Finds messages in bytes that come in pieces.
+class Frames(Half):
+    """Messages.
 
     Attributes:
         kind: type of the message that ``feed`` has completed; 0: one without a type, which
@@ -24,39 +24,25 @@ class Frames:
         body: its first bytes, as many as are kept.
         truncated: fewer of them were captured.
         startup: the next message has no type.
-        start, token, offset: when and where it began; length: its bytes, header and all.
+        length: its bytes, header and all.
     """
 
     __slots__ = (
-        "_have",
-        "_header",
-        "_keep",
-        "_keeps",
-        "_left",
-        "_types",
-        "body",
-        "kind",
-        "length",
-        "offset",
-        "start",
-        "startup",
-        "token",
-        "truncated",
+        *("_header", "_keep", "_keeps", "_left", "_types"),
+        *("body", "kind", "length", "startup", "truncated"),
     )
 
     def __init__(self, client: bool) -> None:
         self._keeps = CLIENT_KEEPS if client else SERVER_KEEPS
         self._types = _CLIENT_TYPES if client else _SERVER_TYPES
         self.startup = False
-        self.start = self.offset = self.length = 0
-        self.token: Any = None
-        self.reset()
+        super().__init__()
 
     def reset(self) -> None:
-        """A message's first byte comes next."""
+        """See ``Half.reset``."""
         self._header = b""
         self._left = -1
-        self._keep = self._have = 0
+        self._keep = 0
         self.kind = 0
         self.body = b""
         self.length = 0
@@ -64,12 +50,11 @@ class Frames:
 
     @property
     def inside(self) -> bool:
-        """A message has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._left >= 0 or bool(self._header)
 
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``MESSAGE``,
-        ``MORE`` or ``BAD``."""
+        """See ``Half.feed``."""
         size = len(data)
         if self._left < 0:
             if not self._header:
@@ -105,11 +90,10 @@ class Frames:
         if self._left:
             return at, MORE
         self._left = -1
-        return at, MESSAGE
+        return at, UNIT
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one message."""
+        """See ``Half.skip``."""
         if length > self._left:
             return BAD
         self._left -= length
@@ -117,4 +101,4 @@ class Frames:
         if self._left:
             return MORE
         self._left = -1
-        return MESSAGE
+        return UNIT

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ebpf.protocols.base import REQUEST
-from otel_ebpf.protocols.postgresql import MAX_OUTSTANDING, MAX_STATEMENTS, PostgresqlParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.postgresql import PostgresqlParser
+from otel_ebpf.protocols.postgresql_statements import MAX_STATEMENTS
 from tests.unit.protocols.postgresql_wire import (
     BOUND,
     LOGIN,

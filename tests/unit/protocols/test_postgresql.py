@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from otel_ebpf.protocols.base import INGRESS
-from otel_ebpf.protocols.postgresql import MAX_OUTSTANDING, MAX_STATEMENTS, PostgresqlParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.postgresql import PostgresqlParser
+from otel_ebpf.protocols.postgresql_statements import MAX_STATEMENTS
 from tests.unit.protocols.postgresql_wire import (
     BOUND,
     LOGIN,
@@ -356,3 +358,15 @@ def test_memory_is_bounded(talk: Talk) -> None:
     for at in range(0, len(big), 4096):
         other.ask(big[at : at + 4096])
     assert len(other.parser._requests.body) < 9000
+
+
+def test_what_goes_on_with_a_zero_is_no_connections_start() -> None:
+    talk = Talk(PostgresqlParser(), fresh=False)
+    talk.ask(b"\0\0\x06P\0E\0\0\0\t\0\0\0\0\0" + SYNC)  # behind half a Bind that nobody saw
+    talk.answer(BOUND + done() + READY)
+    talk.ask(query("SELECT 1"))
+    talk.answer(done() + READY)
+    assert not talk.requests and not talk.parser.in_step
+    talk.ask(startup(user="me"))
+    talk.answer(LOGIN)
+    assert talk.parser.in_step
