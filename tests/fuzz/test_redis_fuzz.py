@@ -58,7 +58,7 @@ def test_any_bytes(segments: list[tuple[int, bytes, int, int]], fresh: bool) -> 
                 answered.append(message.stream)
         parser = talk.parser
         assert len(parser._outstanding) <= MAX_OUTSTANDING
-        assert len(parser._values._line) + len(parser._commands._line) < 20_000
+        assert len(parser._replies._line) + len(parser._requests._line) < 20_000
     talk.keep(talk.parser.settle(talk.clock))
     talk.keep(talk.parser.close(talk.clock))
     assert len(answered) == len(set(answered))
