@@ -198,7 +198,7 @@ INLINE int run_message(void *ctx)
 		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
 	if (op->turns && r->direction == EGRESS && begins != BEGINS_NOTHING)
 		__progs_jmp_tp_map.call(ctx, PROG_TURN);
-	if (op->capture < r->length)
+	if (op->capture < r->length && !secret) /* whose last bytes are secret, too */
 		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
 	if (op->go)
 		__progs_jmp_tp_map.call(ctx, PROG_GO);

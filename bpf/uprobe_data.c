@@ -162,7 +162,7 @@ int kp_messages(struct pt_regs *regs)
 		st->captured = MESSAGE_MOST;
 	op->slices = 0;
 	r->length = op->count;
-	if (op->capture < op->count)
+	if (op->capture < op->count && !secret)
 		tls_tail(op);
 	if (op->go && begins == BEGINS_REQUEST)
 		__progs_jmp_kp_map.call(regs, KP_GO);

@@ -38,6 +38,7 @@ from otel_ebpf.ledger import ledger_lines
 from otel_ebpf.metadata.process import Process
 from otel_ebpf.metadata.table import ProcessTable
 from otel_ebpf.pipeline import GC_THRESHOLD, Pipeline
+from otel_ebpf.recording.secrets import SecretlessWriter
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.clock import WallClock
 from otel_ebpf.spans.settings import SpanSettings
@@ -66,7 +67,7 @@ class AgentConfig:
         preparation: of the kernel half, where it was begun already.
         pids: processes chosen by number; globs: by executable.
         output: as :func:`otel_ebpf.export.factory.make_exporter` takes it.
-        record: capture file to write instead of exporting, or "".
+        record: capture file to write instead of exporting, or ""; keep_secrets: in it, too.
         command: program to start and to trace alone, or empty.
         go_identity: how goroutines are told apart, one of ``go_identity.WAYS``.
         go_http2: where HTTP/2 headers of Go programs come from, one of ``go_headers.WAYS``.
@@ -79,6 +80,7 @@ class AgentConfig:
     globs: list[str] = field(default_factory=list)
     output: str = "auto"
     record: str = ""
+    keep_secrets: bool = False
     command: list[str] = field(default_factory=list)
     go_identity: str = "auto"
     go_http2: str = "passive"
@@ -118,6 +120,7 @@ class Agent:
         self._processes = ProcessTable(env)
         self._processes.on_new = self._described
         self._capture: CaptureWriter | None = None
+        self._bursts: CaptureWriter | SecretlessWriter | None = None
         chosen = config.pids or config.globs
         self._targets = Targets(
             config.globs,
@@ -181,6 +184,9 @@ class Agent:
         config = self._config
         if config.record:
             self._capture = CaptureWriter(config.record, self._header())
+            self._bursts = self._capture
+            if not config.keep_secrets:
+                self._bursts = SecretlessWriter(self._capture)
         if config.pids:
             kernel.choose(config.pids)
         if launched is not None:
@@ -247,12 +253,12 @@ class Agent:
 
     def _advance(self, watermark: int) -> None:
         self._pipeline.advance(watermark)
-        if self._capture is not None:
-            self._capture.watermark(watermark)
+        if self._bursts is not None:
+            self._bursts.watermark(watermark)
 
     def _on_burst(self, cpu: int, data: bytes) -> None:
-        if self._capture is not None:
-            self._capture.burst(cpu, data)
+        if self._bursts is not None:
+            self._bursts.burst(cpu, data)
         self._pipeline.burst(data)
 
     def _on_lost(self, bursts: int) -> None:
@@ -356,6 +362,8 @@ class Agent:
         if self._queue is not None:
             self._queue.drain(DRAIN_TIMEOUT)
         stats = kernel.stats()
+        if isinstance(self._bursts, SecretlessWriter):
+            self._bursts.finish()
         if self._capture is not None:
             self._capture.stats(stats)
             self._capture.close()

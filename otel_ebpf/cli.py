@@ -136,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_output(run)
     record = commands.add_parser("record", help="keep the raw records in a file", epilog=_PROGRAM)
     record.add_argument("file", metavar="FILE", help="capture to write (.gz compresses)")
+    record.add_argument(
+        "--keep-secrets", action="store_true", help="passwords and tokens too, as they were sent"
+    )
     _add_selection(record)
     replay = commands.add_parser("replay", help="spans of a capture; needs no privileges")
     replay.add_argument("file", metavar="FILE")
@@ -203,6 +206,7 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             globs=globs,
             output=chosen_output(getattr(arguments, "output", None), env),
             record=arguments.file if arguments.command == "record" else "",
+            keep_secrets=getattr(arguments, "keep_secrets", False),
             command=program,
             go_identity=chosen_identity(arguments.go_identity, env),
             go_http2=go_http2,

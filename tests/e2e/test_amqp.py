@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pika  # type: ignore[import-untyped]
 import pytest
 
 from tests.e2e.agent import Agent, Span
@@ -14,6 +16,7 @@ from tests.e2e.amqp_programs import MESSAGES, SPAN, TRACE
 from tests.e2e.program import Program
 from tests.e2e.query import parent_of
 from tests.e2e.queue_clients import GoClient
+from tests.e2e.recording import recorded, recording, replayed
 from tests.e2e.services import answering
 from tests.rabbitmq_server import RabbitmqServer
 
@@ -143,3 +146,17 @@ def test_a_refused_login_is_told_without_its_words(server: RabbitmqServer) -> No
     assert failed(spans) == {("connect", "ACCESS_REFUSED")}
     assert {s["kind"] for s in spans} == {"CLIENT", "SERVER"}
     assert "s3cr3t" not in str(spans)
+
+
+def test_recordings_have_nothing_of_a_login(server: RabbitmqServer, tmp_path: Path) -> None:
+    file = tmp_path / "login.cap"
+    with recording(file, [server.pid]):
+        connection = pika.BlockingConnection(pika.URLParameters(server.url))
+        connection.channel().queue_declare("shop", exclusive=True)
+        connection.close()
+    data = recorded(file)
+    assert b"queue" in data or b"shop" in data
+    assert b"guest" not in data
+    assert base64.b64encode(b"guest")[:4] not in data
+    names = named(replayed(file), "CLIENT")
+    assert names["queue.declare shop"] == names["connect"] == 1, names
