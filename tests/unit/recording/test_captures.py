@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ from otel_ebpf.events.capture import (
     Watermark,
 )
 from otel_ebpf.recording.secrets import SecretlessWriter
-from tests.captures.replaying import replay
+from tests.captures.replaying import command
+from tests.e2e.agent import TRUTH_ENV
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 SECRETS = {"mqtt": b"s3cr3t-password", "nats": b"s3cr3t-password"}
@@ -52,10 +55,11 @@ def written_again(source: Path, target: Path) -> bytes:
 def test_spans_are_the_same(name: str, tmp_path: Path) -> None:
     source, target = CAPTURES / f"{name}.cap.gz", tmp_path / "again.cap"
     data = written_again(source, target)
-    target.chmod(0o644)
-    for parent in list(target.parents)[:3]:  # somebody else reads it
-        parent.chmod(parent.stat().st_mode | 0o055)
-    done = replay(target)
+    done = subprocess.run(
+        [*command(), "replay", "--output", "json", target],
+        capture_output=True,
+        env={**os.environ, **TRUTH_ENV},
+    )
     assert done.returncode == 0, done.stderr
     told = gzip.decompress((CAPTURES / f"{name}.jsonl.gz").read_bytes())
     assert sorted(done.stdout.splitlines()) == sorted(told.splitlines())
