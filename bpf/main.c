@@ -9,6 +9,7 @@
 #include "turns.c"
 #include "pools.c"
 #include "python_copies.c"
+#include "node_frames.c"
 #include "go.c"
 #include "go_handlers.c"
 #include "go_identity.c"

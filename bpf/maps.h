@@ -72,6 +72,11 @@ BPF_TABLE("lru_hash", struct python_copy_key, struct python_copy_t, python_copie
 BPF_ARRAY(turns_followed, u32, 1); /* 1: there are processes of which turn_map tells */
 BPF_TABLE("lru_hash", u64, struct turn_t, turn_map, 8192);
 BPF_TABLE("lru_hash", u64, struct turn_opened_t, turn_opened_map, 16384);
+/* Threads of Node whose frames are followed, by bpf_get_current_pid_tgid(); frames by where they are;
+ * and a thread without frames. */
+BPF_HASH(node_heap_map, u64, struct node_heap_t, 128);
+BPF_TABLE("lru_hash", struct node_place_t, u64, node_place_map, 32768);
+BPF_ARRAY(node_empty, struct node_heap_t, 1);
 /* Threads of processes whose workers are followed (pools.h), and the latest wakes there. */
 BPF_HASH(pool_map, u32, struct pool_info_t, 4096);
 BPF_TABLE("lru_hash", u64, struct pool_thread_t, pool_threads, 16384);
@@ -120,7 +125,8 @@ enum kp_prog {
 	KP_HEADERS = 5,
 	KP_HEADER_MAP = 6,
 	KP_HEADER_REST = 7,
-	KP_MESSAGES = 8
+	KP_MESSAGES = 8,
+	KP_FRAMES = 9
 };
 
 enum prog {

@@ -112,7 +112,9 @@ int on_exec(void *c)
 	python_info_map.delete(&tgid);
 	ssl_process_map.delete(&tgid);
 	pool_map.delete(&tgid);
-	go_thread_ends(bpf_get_current_pid_tgid());
+	u64 id = bpf_get_current_pid_tgid();
+	node_heap_map.delete(&id);
+	go_thread_ends(id);
 	/* A short one must be looked at before it is gone. */
 	process_events.perf_submit(c, &tgid, sizeof(tgid));
 	if (op)
@@ -136,6 +138,7 @@ int on_exit(void *c)
 	struct go_key call = {.goid = TLS_THREAD | (u32)id, .tgid = id >> 32};
 	tls_conn_map.delete(&call);
 	pool_threads.delete(&id);
+	node_heap_map.delete(&id);
 	if (__trace_map.lookup(&unit)) {
 		__trace_map.delete(&unit);
 		count(STAT_TRACES_CLOSED);

@@ -73,7 +73,7 @@ struct proc_info_t {
 	 * read, and where that word is, from the events that epoll_wait is given. */
 	u64 loop_polls;
 	u32 loop_slot; /* 0: not known */
-	u32 loop_pad;
+	u32 node_follows; /* the collector of Node's memory is watched (node_frames.h) */
 	/* Java's virtual threads (java.h): a thread's structure from the thread pointer, and in it. */
 	s32 java_thread;
 	s32 java_continuation;

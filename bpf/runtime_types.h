@@ -65,6 +65,27 @@ enum identities {
 	IDENTITY_JAVA = 2,   /* a virtual thread */
 };
 
+/* A frame of Node's AsyncLocalStorage, and its first word, by which it is known. */
+struct node_frame_t {
+	u64 address; /* with V8's tag, 0: there is no such frame any more */
+	u64 shape;
+};
+
+#define NODE_FRAMES 1024
+#define NODE_FRAME_NUMBER (1ULL << 62)
+
+/* The frames that a thread of Node was seen in, followed wherever they are moved to. */
+struct node_heap_t {
+	u64 seen; /* how many; the latest NODE_FRAMES of them are kept */
+	u64 at;   /* the next one to be followed */
+	struct node_frame_t frames[NODE_FRAMES];
+};
+
+struct node_place_t {
+	u64 address;
+	u64 id; /* the thread, as bpf_get_current_pid_tgid() has it */
+};
+
 /* A thread's turn, see turns.h. */
 struct turn_t {
 	u64 since; /* when its last wait was over */

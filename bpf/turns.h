@@ -16,6 +16,7 @@
 #ifndef OTEL_EBPF_TURNS_H
 #define OTEL_EBPF_TURNS_H
 
+#include "node_frames.h"
 #include "trace.h"
 
 #define MS_NS 1000000ULL
@@ -136,18 +137,6 @@ INLINE void turn_connects(u64 sk, struct socket_state_t *st, u64 now)
 	turn_opened_map.update(&sk, &opened);
 }
 
-/* The async context that Node runs in, 0: not known. Objects move, so it holds for a while. */
-INLINE u64 node_context(struct member_fields_offset *o, struct proc_info_t *pi)
-{
-	u64 isolate = 0, context = 0;
-
-	if (!o || !pi || !pi->node_data ||
-	    READ_USER(isolate, thread_pointer(o), (s64)pi->node_isolate) || !isolate)
-		return 0;
-	READ_USER(context, isolate, (u64)pi->node_data);
-	return context;
-}
-
 /* Program 18: a request or response leaves a loop. */
 INLINE int run_turn(void *ctx)
 {
@@ -164,9 +153,9 @@ INLINE int run_turn(void *ctx)
 		r->flags |= FLAG_TURN;
 		r->caller_uid = turn_cause(t, phase);
 		r->caller_goid = op->turns;
-		r->context_uid = node_context(offsets(), proc_info_map.lookup(&r->tgid));
-		if (r->context_uid == t->outside)
-			r->context_uid = 0;
+		struct proc_info_t *pi = proc_info_map.lookup(&r->tgid);
+		u64 frame = node_context(offsets(), pi);
+		r->context_uid = frame == t->outside ? 0 : node_frame(pi, frame);
 		if (turn_timer_due(t, r->ts, phase))
 			r->flags |= FLAG_DUE;
 		if (r->begins == BEGINS_REQUEST)

@@ -309,6 +309,9 @@ class Agent:
         copied = self._pipeline.correlator.parents.anchors.wanted_copies
         while copied:
             self._targets.need_copies(copied.pop())
+        framed = self._pipeline.correlator.parents.anchors.wanted_frames
+        while framed:
+            self._targets.need_frames(framed.pop())
         workers = self._pipeline.correlator.parents.wanted_workers
         while workers:
             self._targets.need_workers(workers.pop())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from otel_ebpf.discovery.java_runtime import read_java
 from otel_ebpf.discovery.libuv import read_loop
-from otel_ebpf.discovery.node_runtime import read_node
+from otel_ebpf.discovery.node_runtime import place_of_collections, read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.python_runtime import read_python, why_unknown
 from otel_ebpf.runtimes import TURNS
@@ -28,7 +28,8 @@ def identities(image: ProcessImage) -> str:
         if loop:
             told.append("whether it is at timers")
         if read_node(image.pid):
-            told.append("frames of AsyncLocalStorage")
+            follows = place_of_collections(image.pid) is not None
+            told.append("frames of AsyncLocalStorage" + (", wherever they move" if follows else ""))
         unknown = " (not known yet whether it is at timers: it is busy)" if loop is None else ""
         return ", and ".join(told) + unknown
     return "turns of the loop" if image.exe.rpartition("/")[2] in TURNS else ""

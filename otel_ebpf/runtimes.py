@@ -12,7 +12,7 @@ from typing import Protocol
 
 from otel_ebpf.discovery.java_runtime import read_java
 from otel_ebpf.discovery.libuv import read_loop
-from otel_ebpf.discovery.node_runtime import read_node
+from otel_ebpf.discovery.node_runtime import place_of_collections, read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.discovery.python_runtime import place_of_copies, place_of_runtime, read_python
@@ -82,7 +82,7 @@ class Runtimes:
         self.tasks: set[int] = set()
         self.turns: set[int] = set()
         self._node_members: dict[int, dict[str, int]] = {}
-        """Node's processes -> members of ``struct proc_info_t`` but for where their loop is at."""
+        """Node's processes -> members of ``struct proc_info_t``, as far as they are known."""
         self.java: dict[int, dict[str, int]] = {}
         """Java's processes that are looked at -> members of ``struct proc_info_t`` by which virtual
         threads are known; none yet, or at all, where it is empty."""
@@ -90,11 +90,18 @@ class Runtimes:
         """Processes whose threads are followed -> members of ``struct pool_info_t``."""
         self._copies: dict[int, int] = {}
         """Process -> handle of its uprobe; 0: refused."""
+        self._frames: dict[int, int] = {}
+        """The same of Node's processes and their collections of garbage."""
 
     @property
     def copies(self) -> int:
         """Processes of whose contexts' copies a uprobe tells."""
         return sum(handle != 0 for handle in self._copies.values())
+
+    @property
+    def frames(self) -> int:
+        """Processes of Node whose frames are followed when they move."""
+        return sum(handle != 0 for handle in self._frames.values())
 
     def need_copies(self, pid: int) -> None:
         """This process's tasks have parents that only its copies of contexts would tell."""
@@ -107,6 +114,19 @@ class Runtimes:
             self._copies[pid] = self._kernel.attach_uprobe(
                 path, offset, "python_copied", returns=True, pid=pid
             )
+
+    def need_frames(self, pid: int) -> None:
+        """This process of Node runs requests in frames of AsyncLocalStorage."""
+        if not self._node_members.get(pid, {}).get("node_data") or pid in self._frames:
+            return
+        self._frames[pid] = 0
+        place = place_of_collections(pid)
+        if place is not None:
+            path, offset = place
+            self._frames[pid] = self._kernel.attach_uprobe(path, offset, "node_collected", pid=pid)
+        if self._frames[pid]:
+            self._node_members[pid] = {**self._node_members[pid], "node_follows": 1}
+            self._kernel.set_process(pid, self._node_members[pid])
 
     def need_workers(self, pid: int) -> None:
         """Requests of this process's threads have parents that only wakes would tell."""
@@ -153,7 +173,8 @@ class Runtimes:
         if parent in self.turns:
             self.turns.add(child)
             if parent in self._node_members:
-                self._node_members[child] = self._node_members[parent]
+                members = self._node_members[parent]
+                self._node_members[child] = {**members, "node_follows": 0}
                 self._later(child, now, FIRST_LOOK)
         if parent in self.java:
             self.java[child] = self.java[parent]
@@ -174,9 +195,10 @@ class Runtimes:
         self._node_members.pop(pid, None)
         self.java.pop(pid, None)
         self.pools.pop(pid, None)
-        handle = self._copies.pop(pid, 0)
-        if handle:
-            self._kernel.detach_uprobe(handle)
+        for handles in (self._copies, self._frames):
+            handle = handles.pop(pid, 0)
+            if handle:
+                self._kernel.detach_uprobe(handle)
         if any(waiting == pid for _, _, waiting in self._again):
             self._again = [entry for entry in self._again if entry[2] != pid]
             heapq.heapify(self._again)
@@ -210,7 +232,8 @@ class Runtimes:
 
     def _look_at_node(self, pid: int, now: float, wait: float) -> None:
         loop = self._loop(pid)
-        self._kernel.set_process(pid, {**self._node_members[pid], **(loop or {})})
+        self._node_members[pid] = {**self._node_members[pid], **(loop or {})}
+        self._kernel.set_process(pid, self._node_members[pid])
         if loop is None:
             self._later(pid, now, wait)
 

@@ -129,6 +129,10 @@ class Targets:
         was copied from which."""
         self._work.put((self._need_copies, pid))
 
+    def need_frames(self, pid: int) -> None:
+        """This process of Node runs requests in frames of AsyncLocalStorage."""
+        self._work.put((self._need_frames, pid))
+
     def need_workers(self, pid: int) -> None:
         """Requests of this process's threads would have parents if it were known who wakes
         whom."""
@@ -175,6 +179,7 @@ class Targets:
             "processes_with_tls_not_readable": self._openssl.opaque if self._openssl else 0,
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
             "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
+            "node_processes_with_frames_followed": self._runtimes.frames if self._runtimes else 0,
             "processes_with_workers_followed": len(self._runtimes.pools) if self._runtimes else 0,
             "processes_with_turns": len(self._runtimes.turns) if self._runtimes else 0,
             "java_processes_with_virtual_threads": (
@@ -273,6 +278,10 @@ class Targets:
     def _need_copies(self, pid: int) -> None:
         assert self._runtimes is not None
         self._runtimes.need_copies(pid)
+
+    def _need_frames(self, pid: int) -> None:
+        assert self._runtimes is not None
+        self._runtimes.need_frames(pid)
 
     def _need_workers(self, pid: int) -> None:
         image = self._images.get(pid)

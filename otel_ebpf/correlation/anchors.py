@@ -129,6 +129,8 @@ class Anchors:
         self.hold_at_most = MAX_HELD
         self.wanted_copies: set[int] = set()
         """Python processes with requests of tasks that nobody waits for, or of threads."""
+        self.wanted_frames: set[int] = set()
+        """Processes of Node with requests in frames, which are to be followed when they move."""
 
     def watch(self, pid: int, open_now: list[Live]) -> None:
         """This process shows identities; ``open_now`` are its exchanges, as they were read."""
@@ -172,7 +174,10 @@ class Anchors:
         idle = process.pools.taken(x, turns.request(cause))
         kept = self._keep(process, x)
         if frame and kept and not own_number(x.uid):
-            frames = process.frames = process.frames or Frames()
+            frames = process.frames
+            if frames is None:
+                frames = process.frames = Frames()
+                self.wanted_frames.add(x.pid)
             frames.wrote(x, frame, opened or idle)
         certain = not timer_due and (opened or idle or len(process.open) == 1)
         turns.wrote(x, cause, certain, len(process.open) == 1)

@@ -3,6 +3,9 @@
 Since Node 24 it is V8's continuation-preserved embedder data, a member of the isolate; the
 isolate is in a thread-local variable. Both places are read off the machine code of V8's own
 exported functions, which do nothing else; what does not look so gives nothing.
+
+Frames move when memory is collected. At the end of each collection V8 calls one function, of
+which programs that are not stripped tell the place.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from otel_ebpf.discovery.procfs import ProcFs
 
 CURRENT = "_ZN2v87Isolate10GetCurrentEv"
 DATA = "_ZN2v87Isolate36GetContinuationPreservedEmbedderDataEv"
+COLLECTED = "_ZN2v88internal4Heap36GarbageCollectionEpilogueInSafepointENS0_16GarbageCollectorE"
 MAX_CODE = 128
 MAX_TLS = 1 << 20
 MAX_ISOLATE = 1 << 20
@@ -37,6 +41,22 @@ def read_node(pid: int, proc: ProcFs | None = None) -> dict[str, int]:
     except (ElfError, OSError):
         return {}
     return _FILES[file]
+
+
+def place_of_collections(pid: int, proc: ProcFs | None = None) -> tuple[str, int] | None:
+    """(path, file offset) of the function that V8 calls at the end of each collection, before
+    the program goes on; None when it is not to be found."""
+    path = (proc or ProcFs()).path(pid, "exe")
+    try:
+        with ElfImage(path) as image:
+            for tables in ((".symtab", ".strtab"), (".dynsym", ".dynstr")):
+                found = image.symbols((COLLECTED,), *tables).get(COLLECTED)
+                at = image.file_offset(found.value) if found is not None else None
+                if at is not None:
+                    return path, at
+    except (ElfError, OSError):
+        return None
+    return None
 
 
 def _read(path: str) -> dict[str, int]:

@@ -25,6 +25,7 @@ OF_PROCESSES = (
     ("pid_tgid_callerid_map", 32),
     ("tls_conn_map", BY_NAME),
     ("header_block_map", BY_NAME),
+    ("node_heap_map", 32),
 )
 """Small maps by process, thread or goroutine, and where the process is in their keys."""
 SOCKET_IDLE = 600_000_000_000

@@ -107,6 +107,7 @@ SPARED_PROGRAMS = {
     **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
     "prog_pool": "for whom threads of pools work",
     **dict.fromkeys(("kp_headers", "kp_header_map", "kp_header_rest"), _HEADERS),
+    "kp_frames": "Node's frames of AsyncLocalStorage when they move",
     "prog_python": "whose task of CPython's asyncio asked",
     **dict.fromkeys(
         ("prog_messages", "prog_message_first", "prog_message"),
@@ -131,6 +132,7 @@ UPROBE_TAIL_PROGRAMS: tuple[str, ...] = (
     "kp_header_map",
     "kp_header_rest",
     "kp_messages",
+    "kp_frames",
 )
 """Programs of ``__progs_jmp_kp_map``, by index; those that uprobes' programs go on with."""
 

@@ -295,7 +295,7 @@ def all_loops(pause: int = 0) -> list[Loop]:
         for more, transport, floor, options in (
             ("", "pooled", 90.0, ()),
             (" fetch", "fetch", 90.0, ()),
-            (" maxSockets", "limited", 80.0, ()),
+            (" maxSockets", "limited", 90.0, ()),
             (" Express cluster", "pooled", 90.0, ("--express", "--cluster")),
         ):
             label = f"node 24 AsyncLocalStorage{more}"

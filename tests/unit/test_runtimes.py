@@ -29,7 +29,10 @@ class Kernel:
         self.pools_followed = True
 
     def attach_uprobe(self, path: str, offset: int, program: str, **how: Any) -> int:
-        assert (path, offset, program, how["returns"]) == ("/python", 64, "python_copied", True)
+        assert (path, offset, program, how.get("returns", False)) in (
+            ("/python", 64, "python_copied", True),
+            ("/node", 64, "node_collected", False),
+        )
         self.uprobes[len(self.uprobes) + 1] = how["pid"]
         return len(self.uprobes)
 
@@ -97,6 +100,31 @@ def test_node_is_looked_at_until_it_waits_in_its_loop() -> None:
         plain,
         {**plain, "loop_slot": 64, "loop_polls": 128},
     ]
+
+
+def test_frames_are_followed_once_where_they_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[tuple[str, int] | None] = [("/node", 64), None]
+    monkeypatch.setattr(runtimes, "place_of_collections", lambda _: places.pop(0))
+    frame = {"node_isolate": -160, "node_data": 632}
+    loop = {"loop_slot": 64, "loop_polls": 128}
+    kernel, known = Kernel(), {5: frame, 6: {}, 7: frame}
+    followed = Runtimes(kernel, node=known.__getitem__, loop=lambda _: loop)
+    for pid in known:
+        followed.runs(image(pid, "nodejs", "/usr/bin/node"), 0.0)
+    before = len(kernel.set)
+    for pid in (5, 5, 6, 7):  # one of which the frames are not known, and one that is stripped
+        followed.need_frames(pid)
+    assert kernel.uprobes == {1: 5}
+    assert followed.frames == 1
+    assert [(pid, members) for pid, _, members in kernel.set[before:]] == [
+        (5, {"turns": 1, **frame, **loop, "node_follows": 1})
+    ]
+    followed.forked(5, 8, 0.0)  # the uprobe is not the child's
+    followed.tick(FIRST_LOOK)
+    assert kernel.set[-1][0] == 8
+    assert kernel.set[-1][2]["node_follows"] == 0
+    followed.ended(5)
+    assert kernel.uprobes == {}
 
 
 def test_java_is_looked_at_until_its_virtual_threads_are_known() -> None:

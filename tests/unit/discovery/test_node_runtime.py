@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from otel_ebpf.discovery.node_runtime import places, read_node
+from otel_ebpf.discovery.node_runtime import place_of_collections, places, read_node
 
 CURRENT = bytes.fromhex(
     "b800000000 4885c0 7416 55 4889e5 e800000000 5d 64488b042560ffffff c3 90 64488b042560ffffff c3"
@@ -42,3 +42,5 @@ def test_bytes_of_any_kind_are_borne() -> None:
 def test_another_program_has_none() -> None:
     assert read_node(os.getpid()) == {}
     assert read_node(1 << 30) == {}
+    assert place_of_collections(os.getpid()) is None
+    assert place_of_collections(1 << 30) is None
