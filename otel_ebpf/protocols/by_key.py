@@ -22,6 +22,9 @@ class ByKey(Pairing):
 
     __slots__ = ("_end_ts", "_token")
 
+    expires = False
+    """Whether what waits for too long is looked for before each segment: ``_expire``."""
+
     def __init__(self, requests: Half, replies: Half) -> None:
         super().__init__(requests, replies)
         self._end_ts = 0
@@ -57,6 +60,9 @@ class ByKey(Pairing):
         if self.upgraded is not None or not length:
             return out
         self._out = out
+        if self.expires:
+            self._end_ts = ts
+            self._expire(ts)
         self._end_ts = end_ts
         self._token = token
         half = self._requests if direction == self.client else self._replies
@@ -83,17 +89,25 @@ class ByKey(Pairing):
         """A unit is whole: what is in ``half`` now."""
 
     @abstractmethod
-    def _resumes(self, half: Half, data: bytes, length: int, ts: int) -> bool:
+    def _resumes(self, half: Any, data: bytes, length: int, ts: int) -> bool:
         """Whether a unit begins with this segment of a direction that was lost; then the half is
         reset and its ``lost`` is taken back."""
 
-    def _torn(self, half: Half, missing: int, ts: int) -> None:
+    def _expire(self, ts: int) -> None:
+        """Gives up what has waited for too long by now; ``expires`` asks for it."""
+
+    def _torn(self, half: Any, missing: int, ts: int) -> None:
         """The last ``missing`` bytes of a segment were not captured."""
         outcome = half.skip(missing)
         if outcome == UNIT:
             self._unit(half)
         elif outcome == BAD:
             self._lose(half, desync=False)
+
+    def gap(self, direction: int, ts: int) -> list[Message]:
+        """See ``base.Parser.gap``."""
+        self._end_ts = ts
+        return super().gap(direction, ts)
 
     def _lose(self, half: Half, desync: bool = True) -> None:
         """See ``Pairing``."""
@@ -102,6 +116,9 @@ class ByKey(Pairing):
         half.reset()
 
     # Messages
+
+    def _direction(self, half: Half) -> int:
+        return self.client if half is self._requests else 1 - self.client
 
     def _asked(self, half: Half, length: int, head: Any) -> Message:
         """The unit of ``length`` bytes that ``half`` has completed, as a request with a number of
@@ -118,8 +135,9 @@ class ByKey(Pairing):
 
     def _answer_to(self, asked: Message, half: Half, length: int, head: Any) -> Message:
         """The same as the reply to ``asked``; it is neither complete nor told of yet."""
-        direction = self.client if half is self._requests else 1 - self.client
-        message = Message(RESPONSE, direction, half.start, half.token, half.offset, head)
+        message = Message(
+            RESPONSE, self._direction(half), half.start, half.token, half.offset, head
+        )
         message.stream = asked.stream
         message.length = length
         message.end = self._end_ts

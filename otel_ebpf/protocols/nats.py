@@ -8,13 +8,12 @@ message to that subject the answer: so JetStream's acknowledgements are, too.
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from typing import Any
 
-from .base import REQUEST, RESPONSE, Message
-from .context import CarriedContext, parse_traceparent
+from .base import REQUEST, Message
+from .by_key import ByKey
 from .descriptor import Descriptor
+from .half import Half
 from .messaging import (
     ALWAYS,
     DONE,
@@ -23,7 +22,8 @@ from .messaging import (
     MessagingResponse,
     carried_context,
 )
-from .nats_lines import BAD, UNIT, Lines
+from .nats_lines import Lines
+from .nats_words import context_of, error_name, login_of, refused_subject, status_of
 
 SYSTEM = "nats"
 MAX_OUTSTANDING = 4096
@@ -36,78 +36,23 @@ GIVE_UP = 60_000_000_000
 _INBOX = "_INBOX."
 _PULL = "$JS.API.CONSUMER.MSG.NEXT."
 _ACK = "$JS.ACK."
-_PERMISSION = b'Permissions Violation for Publish to "'
-_ERRORS = (
-    *("Authorization Violation", "Permissions Violation", "Authorization Timeout"),
-    *("User Authentication Expired", "User Authentication Revoked", "Stale Connection"),
-    *("Maximum Payload Violation", "Maximum Control Line Exceeded", "Slow Consumer"),
-    *("Maximum Connections Exceeded", "Invalid Subject", "Invalid Publish Subject"),
-    *("Invalid Client Protocol", "Unknown Protocol Operation", "Parser Error"),
-    *("Secure Connection - TLS Required", "Account Authentication Expired"),
-)
 
 
-def error_name(said: bytes) -> str:
-    """``error.type`` of an ``-ERR``: of what the server can say a few words, else ``_OTHER``."""
-    text = said.strip(b" '\t").lower()
-    for known in _ERRORS:
-        if text.startswith(known.lower().encode()):
-            return known.lower().replace(" - ", " ").replace(" ", "_")
-    return "_OTHER"
-
-
-def status_of(headers: bytes) -> str:
-    """The code in a message's first header line (``NATS/1.0 503``), or ""."""
-    words = headers[:64].split(b"\r\n", 1)[0].split()
-    return words[1].decode() if len(words) > 1 and words[1].isdigit() else ""
-
-
-def context_of(headers: bytes) -> CarriedContext | None:
-    """The trace context that headers carry, or None."""
-    if b"traceparent" not in headers.lower():
-        return None
-    pairs = [line.partition(b":") for line in headers.split(b"\r\n")]
-    told = [
-        (name.strip().lower(), value.strip().decode("latin-1"))
-        for name, colon, value in pairs
-        if colon
-    ]
-    parents = [value for name, value in told if name == b"traceparent"]
-    # Two of them contradict each other, whichever is first.
-    if len(parents) != 1:
-        return None
-    return parse_traceparent(parents[0], [v for name, v in told if name == b"tracestate"])
-
-
-class NatsParser:
-    """One connection. Follows ``base.PairingParser``; never raises on any bytes.
+class NatsParser(ByKey):
+    """One connection.
 
     Memory is bounded: a line and headers each way, ``MAX_OUTSTANDING`` requests of each side, and
     ``MAX_SUBSCRIPTIONS``.
     """
 
-    __slots__ = (
-        "_expected",
-        "_groups",
-        "_lines",
-        "_lost",
-        "_name",
-        "_pings",
-        "_serial",
-        "_subjects",
-        "_waiting",
-        "client",
-        "desyncs",
-        "upgraded",
-    )
+    __slots__ = ("_expected", "_groups", "_name", "_pings", "_subjects", "_waiting")
+
+    expires = True
+    _requests: Lines
+    _replies: Lines
 
     def __init__(self) -> None:
-        self.client = -1
-        self.desyncs = 0
-        self.upgraded: str | None = None
-        self._lines = (Lines(False), Lines(True))
-        """By whether the client says them."""
-        self._lost = [False, False]
+        super().__init__(Lines(True), Lines(False))
         self._waiting: tuple[dict[str, Message], dict[str, Message]] = ({}, {})
         """By whether the client asks: requests by the subject of their answers."""
         self._expected: deque[Message] | None = None
@@ -117,12 +62,6 @@ class NatsParser:
         """Subscriptions: by their number what they listen to."""
         self._groups: dict[bytes, str] = {}
         self._name = ""
-        self._serial = 0
-
-    @property
-    def in_step(self) -> bool:
-        """Where lines begin is known."""
-        return not (self._lost[0] or self._lost[1])
 
     @property
     def open_ended(self) -> bool:
@@ -133,86 +72,47 @@ class NatsParser:
         """See ``base.PairingParser.begin``."""
         self.client = client
 
-    def feed(
-        self,
-        direction: int,
-        data: bytes,
-        length: int,
-        ts: int,
-        end_ts: int,
-        token: Any,
-        tail: bytes = b"",
-    ) -> list[Message]:
-        """See ``base.Parser.feed``."""
-        out: list[Message] = []
-        self._expire(ts, out)
-        asks = direction == self.client
-        lines = self._lines[asks]
-        if self._lost[asks]:
-            if not lines.begins(data):
-                return out
-            lines.reset()
-            self._lost[asks] = False
-        at, size = 0, len(data)
-        while at < size:
-            at, outcome = lines.feed(data, at, ts, token)
-            if outcome == UNIT:
-                self._unit(asks, direction, end_ts, token, out)
-            elif outcome == BAD:
-                self._lose(asks, out)
-                return out
-        if length > size:
-            outcome = lines.skip(length - size)
-            if outcome == UNIT:
-                self._unit(asks, direction, end_ts, token, out)
-            elif outcome == BAD:
-                self._lose(asks, out, desync=False)
-        return out
+    def _resumes(self, half: Lines, data: bytes, length: int, ts: int) -> bool:
+        if half.begins(data):
+            half.reset()
+            half.lost = False
+        return not half.lost
 
-    def _unit(
-        self, asks: bool, direction: int, end_ts: int, token: Any, out: list[Message]
-    ) -> None:
-        lines = self._lines[asks]
+    def _unit(self, lines: Lines) -> None:
+        asks = lines is self._requests
         verb = lines.verb
         if verb in (b"PUB", b"HPUB"):
-            self._published(direction, end_ts, token, out)
+            self._published(lines)
         elif verb in (b"MSG", b"HMSG"):
-            self._delivered(direction, end_ts, token, out)
+            self._delivered(lines)
         elif verb == b"CONNECT":
-            self._connect(direction, end_ts, token, out)
+            self._connect(lines)
         elif verb in (b"SUB", b"UNSUB"):
-            self._subscribe(direction, end_ts, token, out)
+            self._subscribe(lines)
         elif verb == b"PING" and asks:
             if len(self._pings) < MAX_OUTSTANDING:
-                self._pings.append(self._ask(direction, self._chat("ping"), end_ts, token, out))
+                self._pings.append(self._ask(lines, self._chat("ping")))
         elif verb == b"PONG" and not asks:
-            self._confirm_login(end_ts, token, out)
+            self._confirm_login()
             if self._pings:
-                self._answer(self._pings.popleft(), False, "", end_ts, token, out)
+                self._answer(self._pings.popleft(), lines, "")
         elif verb == b"+OK":
-            self._confirmed("", end_ts, token, out)
+            self._confirmed("")
         elif verb == b"-ERR":
-            self._refused(lines.rest, end_ts, token, out)
+            self._refused(lines.rest)
 
     # What the client says
 
-    def _connect(self, direction: int, end_ts: int, token: Any, out: list[Message]) -> None:
-        try:
-            told = json.loads(self._lines[True].rest)
-        except (ValueError, RecursionError):
-            told = {}
-        told = told if isinstance(told, dict) else {}
-        name = told.get("name")
-        self._name = name if isinstance(name, str) else ""
+    def _connect(self, lines: Lines) -> None:
+        self._name, verbose = login_of(lines.rest)
         head = self._chat("connect")
         head.chatter = UNLESS_FAILED
-        message = self._ask(direction, head, end_ts, token, out)
-        self._hold("", message, True, end_ts, out)
-        if told.get("verbose") is True:
+        message = self._ask(lines, head)
+        self._hold("", message, True)
+        if verbose:
             self._expected = deque([message])
 
-    def _subscribe(self, direction: int, end_ts: int, token: Any, out: list[Message]) -> None:
-        lines = self._lines[True]
+    def _subscribe(self, lines: Lines) -> None:
         words = lines.words
         subscribes = lines.verb == b"SUB"
         head = self._chat("subscribe" if subscribes else "unsubscribe")
@@ -226,30 +126,26 @@ class NatsParser:
         elif words and len(words) == 1:
             self._subjects.pop(words[0], None)
             self._groups.pop(words[0], None)
-        self._ask(direction, head, end_ts, token, out, waits=self._expected is not None)
-        self._expect(out[-1], out)
+        self._expect(self._ask(lines, head, waits=self._expected is not None))
 
-    def _published(self, direction: int, end_ts: int, token: Any, out: list[Message]) -> None:
-        lines = self._lines[True]
+    def _published(self, lines: Lines) -> None:
         subject, reply = lines.subject(), lines.reply()
         answered = self._waiting[False].get(subject)
         if answered is not None:
             error = "nak" if lines.body.startswith((b"-NAK", b"+TERM")) else ""
             if not (subject.startswith(_ACK) and lines.body.startswith(b"+WPI")):  # not yet
                 del self._waiting[False][subject]
-                self._answer(answered, True, error, end_ts, token, out)
-            self._expect(None, out)
+                self._answer(answered, lines, error)
+            self._expect(None)
             return
         waits = bool(reply) and self._mine(reply) and not subject.startswith((_PULL, _ACK))
         head = self._message("request" if waits else "publish", "send", lines)
         if subject.startswith((_PULL, _ACK)):
             head.chatter = ALWAYS
-        message = self._ask(
-            direction, head, end_ts, token, out, waits=waits or self._expected is not None
-        )
+        message = self._ask(lines, head, waits=waits or self._expected is not None)
         if waits:
-            self._hold(reply, message, True, end_ts, out)
-        self._expect(message, out)
+            self._hold(reply, message, True)
+        self._expect(message)
 
     def _mine(self, reply: str) -> bool:
         """An answer to this subject comes back on this connection."""
@@ -264,30 +160,29 @@ class NatsParser:
 
     # What the server says
 
-    def _delivered(self, direction: int, end_ts: int, token: Any, out: list[Message]) -> None:
-        lines = self._lines[False]
-        self._confirm_login(end_ts, token, out)
+    def _delivered(self, lines: Lines) -> None:
+        self._confirm_login()
         subject, reply = lines.subject(), lines.reply()
         status = status_of(lines.headers)
         asked = self._waiting[True].pop(subject, None)
         if asked is not None:
-            self._answer(asked, False, status if status >= "4" else "", end_ts, token, out)
+            self._answer(asked, lines, status if status >= "4" else "")
             return
         if status or subject.startswith(_INBOX):
             return  # the server's own word, or one more answer
         head = self._message("deliver", "process" if reply else "receive", lines)
         head.pushed = True
         head.group = self._groups.get(lines.words[1], "")
-        message = self._ask(direction, head, end_ts, token, out, waits=bool(reply))
+        message = self._ask(lines, head, waits=bool(reply))
         if reply:
-            self._hold(reply, message, False, end_ts, out)
+            self._hold(reply, message, False)
 
-    def _confirm_login(self, end_ts: int, token: Any, out: list[Message]) -> None:
+    def _confirm_login(self) -> None:
         asked = self._waiting[True].pop("", None)
         if asked is not None:
-            self._answer(asked, False, "", end_ts, token, out)
+            self._answer(asked, self._replies, "")
 
-    def _confirmed(self, error: str, end_ts: int, token: Any, out: list[Message]) -> bool:
+    def _confirmed(self, error: str) -> bool:
         """``+OK`` or ``-ERR`` for the oldest line that waits for it."""
         if not self._expected:
             return False
@@ -299,25 +194,22 @@ class NatsParser:
             if other is message:
                 del waiting[reply]
         if message.stream and (error or not any(other is message for other in waiting.values())):
-            self._answer(message, False, error, end_ts, token, out)
+            self._answer(message, self._replies, error)
         return True
 
-    def _refused(self, said: bytes, end_ts: int, token: Any, out: list[Message]) -> None:
+    def _refused(self, said: bytes) -> None:
         error = error_name(said)
         login = self._waiting[True].pop("", None)
-        if self._confirmed(error, end_ts, token, out):
+        if self._confirmed(error):
             return
         if login is not None:
-            self._answer(login, False, error, end_ts, token, out)
+            self._answer(login, self._replies, error)
             return
-        at = said.find(_PERMISSION)
-        if at < 0:
-            return
-        subject = said[at + len(_PERMISSION) :].split(b'"')[0].decode("utf-8", "replace")
-        for reply, message in list(self._waiting[True].items()):
+        subject = refused_subject(said)
+        for reply, message in list(self._waiting[True].items()) if subject else ():
             if message.head.destination == subject:
                 del self._waiting[True][reply]
-                self._answer(message, False, error, end_ts, token, out)
+                self._answer(message, self._replies, error)
                 return
 
     # Requests and replies
@@ -337,39 +229,28 @@ class NatsParser:
             head.contexts = (context,)
         return head
 
-    def _ask(
-        self,
-        direction: int,
-        head: MessagingRequest,
-        end_ts: int,
-        token: Any,
-        out: list[Message],
-        waits: bool = True,
-    ) -> Message:
-        lines = self._lines[direction == self.client]
-        message = Message(REQUEST, direction, lines.start, lines.token, lines.offset, head)
-        self._serial += 1
-        message.stream = self._serial
-        message.length = lines.size
-        message.end = end_ts
-        message.last_token = token
-        message.complete = True
+    def _ask(self, lines: Lines, head: MessagingRequest, waits: bool = True) -> Message:
+        message = self._asked(lines, lines.size, head)
         message.oneway = not waits
-        out.append(message)
+        self._out.append(message)
         return message
 
-    def _hold(
-        self, reply: str, message: Message, asks: bool, end_ts: int, out: list[Message]
-    ) -> None:
+    def _answer(self, asked: Message, lines: Lines, error: str) -> None:
+        head = MessagingResponse(error, error) if error else DONE
+        message = self._answer_to(asked, lines, lines.size, head)
+        message.complete = True
+        self._out.append(message)
+
+    def _hold(self, reply: str, message: Message, asks: bool) -> None:
         waiting = self._waiting[asks]
         before = waiting.pop(reply, None)
         if before is None and len(waiting) >= MAX_OUTSTANDING:
             before = waiting.pop(next(iter(waiting)))
         if before is not None:
-            self._give_up(before, asks, end_ts, out)
+            self._unanswered(before, asks)
         waiting[reply] = message
 
-    def _expect(self, message: Message | None, out: list[Message]) -> None:
+    def _expect(self, message: Message | None) -> None:
         """The server confirms each line; ``message`` is the one that is said now, or none that
         is told of."""
         if self._expected is None:
@@ -378,52 +259,27 @@ class NatsParser:
             message = Message(REQUEST, self.client, 0, None, 0, None)
         self._expected.append(message)
         if len(self._expected) > MAX_OUTSTANDING:
-            self._unexpect(out)
+            self._unexpect()
 
-    def _unexpect(self, out: list[Message]) -> None:
+    def _unexpect(self) -> None:
         """Which line the next confirmation is for is not known any more."""
         expected, self._expected = self._expected, None
         held = set(map(id, self._waiting[True].values()))
         for message in expected or ():
             if message.stream and id(message) not in held:
-                self._end_early(message, "response_lost", out)
+                message.error = "response_lost"
+                self._tell(message)
 
-    def _answer(
-        self,
-        asked: Message,
-        asks: bool,
-        error: str,
-        end_ts: int,
-        token: Any,
-        out: list[Message],
-    ) -> None:
-        lines = self._lines[asks]
-        direction = self.client if asks else 1 - self.client
-        head = MessagingResponse(error, error) if error else DONE
-        message = Message(RESPONSE, direction, lines.start, lines.token, lines.offset, head)
-        message.stream = asked.stream
-        message.end = end_ts
-        message.last_token = token
-        message.length = lines.size
-        message.complete = True
-        out.append(message)
-
-    def _give_up(self, message: Message, asks: bool, end_ts: int, out: list[Message]) -> None:
+    def _unanswered(self, message: Message, asks: bool) -> None:
         """No answer came. Of a delivery none need come."""
         if asks:
-            message.end = max(message.end, end_ts)
-            self._end_early(message, "no_response", out)
+            self._give_up(message, "no_response")
         else:
             message.oneway = True
-            self._end_early(message, None, out)
+            message.error = None
+            self._tell(message)
 
-    @staticmethod
-    def _end_early(message: Message, error: str | None, out: list[Message]) -> None:
-        message.error = error
-        if not any(message is other for other in out):
-            out.append(message)
-
-    def _expire(self, ts: int, out: list[Message]) -> None:
+    def _expire(self, ts: int) -> None:
         for asks, most in ((False, WAIT), (True, GIVE_UP)):
             waiting = self._waiting[asks]
             while waiting:
@@ -431,37 +287,29 @@ class NatsParser:
                 if message.end + most > ts:
                     break
                 del waiting[reply]
-                self._give_up(message, asks, ts, out)
+                self._unanswered(message, asks)
 
     # Losses and ends
 
-    def _lose(self, asks: bool, out: list[Message], desync: bool = True) -> None:
-        self.desyncs += desync
-        self._lost[asks] = True
-        self._lines[asks].reset()
+    def _lose(self, half: Half, desync: bool = True) -> None:
+        super()._lose(half, desync)
         self._pings.clear()
-        self._unexpect(out)
-
-    def gap(self, direction: int, ts: int) -> list[Message]:
-        """See ``base.Parser.gap``."""
-        out: list[Message] = []
-        self._lose(direction == self.client, out, desync=False)
-        return out
+        self._unexpect()
 
     def settle(self, ts: int) -> list[Message]:
         """See ``base.Parser.settle``."""
-        out: list[Message] = []
-        self._expire(ts, out)
+        out = self._out = []
+        self._end_ts = ts
+        self._expire(ts)
         return out
 
     def close(self, ts: int, error: str | None = None) -> list[Message]:
         """See ``base.Parser.close``."""
-        out: list[Message] = []
+        out = self._out = []
         for message in self._waiting[False].values():
-            self._give_up(message, False, ts, out)
+            self._unanswered(message, False)
         self._waiting[False].clear()
-        self._lines[False].reset()
-        self._lines[True].reset()
+        super().close(ts, error)
         return out
 
 

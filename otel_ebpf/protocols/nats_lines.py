@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-MORE, UNIT, BAD = 0, 1, 2
+from .half import BAD, MORE, UNIT, Half
+
 _MAX_LINE = 4096
 _MAX_HEADERS = 4096
 _MAX_PAYLOAD = 1 << 30
@@ -19,43 +20,27 @@ _WORDS = {b"PUB": (2, 3), b"HPUB": (3, 4), b"MSG": (3, 4), b"HMSG": (4, 5)}
 """Words behind the verb, of which one is the reply's subject that may be missing."""
 
 
-class Lines:
-    """Finds units in bytes that come in pieces: a line, and for messages headers and payload.
+class Lines(Half):
+    """Lines, and for messages headers and payload.
 
     Attributes:
         verb: in capitals; words: behind it; rest: the line behind the verb.
         headers: of a message, as far as they were seen and at most 4 KiB. body: its payload's
             first bytes. body_size: the payload's length, without headers.
-        start, token, offset: when and where it began. size: its bytes.
+        size: bytes of the unit.
     """
 
     __slots__ = (
-        "_client",
-        "_headers",
-        "_hole",
-        "_left",
-        "_line",
-        "_long",
-        "body",
-        "body_size",
-        "headers",
-        "offset",
-        "rest",
-        "size",
-        "start",
-        "token",
-        "verb",
-        "words",
+        *("_client", "_headers", "_hole", "_left", "_line", "_long"),
+        *("body", "body_size", "headers", "rest", "size", "verb", "words"),
     )
 
     def __init__(self, client: bool) -> None:
         self._client = client
-        self.start = self.offset = 0
-        self.token: Any = None
-        self.reset()
+        super().__init__()
 
     def reset(self) -> None:
-        """A unit's first byte comes next."""
+        """See ``Half.reset``."""
         self._line = b""
         self._long = False
         self._left = 0
@@ -69,7 +54,7 @@ class Lines:
 
     @property
     def inside(self) -> bool:
-        """A unit has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._left > 0 or bool(self._line)
 
     def begins(self, data: bytes) -> bool:
@@ -78,8 +63,7 @@ class Lines:
         return bool(verb) and verb[0].upper() in _VERBS[self._client] and b"\r\n" in data
 
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``UNIT``,
-        ``MORE`` or ``BAD``."""
+        """See ``Half.feed``."""
         began = at
         if not self.inside:
             self.reset()
@@ -97,8 +81,7 @@ class Lines:
         return at, MORE if self._left else UNIT
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one message."""
+        """See ``Half.skip``."""
         if length > self._left:
             return BAD
         self._hole = True
