@@ -7,6 +7,7 @@
 #include "infer.h"
 #include "infer_amqp.h"
 #include "infer_dns.h"
+#include "infer_dubbo.h"
 #include "infer_fastcgi.h"
 #include "infer_kafka.h"
 #include "infer_memcached.h"
@@ -16,6 +17,7 @@
 #include "infer_nats.h"
 #include "infer_postgresql.h"
 #include "infer_redis.h"
+#include "infer_thrift.h"
 #include "infer_uwsgi.h"
 
 /* Tries the protocols on a connection of which nothing is known. op->head has n bytes. */
@@ -44,6 +46,14 @@ INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
 		return begins;
 	*protocol = PROTOCOL_MEMCACHED;
 	begins = infer_memcached(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+	if (begins != BEGINS_NOTHING)
+		return begins;
+	*protocol = PROTOCOL_THRIFT;
+	begins = infer_thrift_new(op->head, n, total, tail);
+	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_THRIFT))
+		return begins;
+	*protocol = PROTOCOL_DUBBO;
+	begins = infer_dubbo(op->head, n, TOWARDS_UNKNOWN);
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_KAFKA;
@@ -99,6 +109,10 @@ INLINE u8 infer_known(struct op_t *op, u8 protocol, u32 n, u64 total, u8 towards
 		return infer_amqp(op->head, n, towards);
 	if (protocol == PROTOCOL_NATS)
 		return infer_nats(op->head, n, 0, towards);
+	if (protocol == PROTOCOL_THRIFT)
+		return infer_thrift_next(op->head, n, total, towards, start);
+	if (protocol == PROTOCOL_DUBBO)
+		return infer_dubbo(op->head, n, towards);
 	if (protocol == PROTOCOL_DNS)
 		return infer_dns(op->head, n, total, towards, start);
 	return BEGINS_NOTHING;

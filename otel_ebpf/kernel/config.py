@@ -109,7 +109,7 @@ class KernelConfig:
     filter_processes: bool = False
     ports: list[tuple[int, int]] = field(default_factory=list)
     protocols: tuple[int, ...] = (
-        *(20, 21, 22, 30, 41, 44, 60, 61, 80, 81, 82),
+        *(20, 21, 22, 30, 31, 40, 41, 44, 60, 61, 80, 81, 82),
         *(100, 101, 102, 104, 120),
     )
     max_sockets: int = 65536

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from . import (
     amqp,
     dns,
+    dubbo,
     fastcgi,
     http1,
     http2,
@@ -19,6 +20,7 @@ from . import (
     nats,
     postgresql,
     redis,
+    thrift,
     uwsgi,
     websocket,
 )
@@ -28,6 +30,7 @@ PROTOCOLS: tuple[Descriptor, ...] = (
     amqp.PROTOCOL,
     fastcgi.PROTOCOL,
     dns.PROTOCOL,
+    dubbo.PROTOCOL,
     http1.PROTOCOL,
     http2.PROTOCOL,
     kafka.PROTOCOL,
@@ -38,6 +41,7 @@ PROTOCOLS: tuple[Descriptor, ...] = (
     nats.PROTOCOL,
     postgresql.PROTOCOL,
     redis.PROTOCOL,
+    thrift.PROTOCOL,
     uwsgi.PROTOCOL,
     websocket.PROTOCOL,
 )

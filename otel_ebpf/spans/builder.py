@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from otel_ebpf.correlation.model import Exchange
 from otel_ebpf.spans import semconv
+from otel_ebpf.spans.calls import CallSpans
 from otel_ebpf.spans.cgi import CgiSpans
 from otel_ebpf.spans.clock import Clock
 from otel_ebpf.spans.db import DbSpans
@@ -45,6 +46,8 @@ PROTOCOLS: dict[str, Callable[[SpanSettings], ProtocolSpans]] = {
     "amqp": MessagingSpans,
     "nats": MessagingSpans,
     "dns": DnsSpans,
+    "dubbo": CallSpans,
+    "thrift": CallSpans,
 }
 """Registry: the name in ``Exchange.protocol`` -> what makes its describer."""
 

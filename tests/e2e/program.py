@@ -10,9 +10,9 @@ from pathlib import Path
 class Program:
     """``script`` with ``words``, running; it begins its work when told to ``go``."""
 
-    def __init__(self, script: Path, *words: object) -> None:
+    def __init__(self, script: Path, *words: object, python: Path | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(script), *map(str, words)],
+            [python or sys.executable, str(script), *map(str, words)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

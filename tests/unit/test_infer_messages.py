@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from otel_ebpf.events.layout import MAYBE, NOTHING, REQUEST, RESPONSE
-from tests.unit.protocols import dns_wire
+from tests.unit.protocols import dns_wire, dubbo_wire, thrift_wire
 from tests.unit.protocols import mysql_wire as wire
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"
@@ -65,6 +65,18 @@ u8 nats(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 	return infer_nats(p, n, tail, towards);
 }
 #include "infer_dns.h"
+#include "infer_thrift.h"
+#include "infer_dubbo.h"
+u8 thrift(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	if (!towards)
+		return infer_thrift_new(p, n, total, tail);
+	return infer_thrift_next(p, n, total, towards, start);
+}
+u8 dubbo(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_dubbo(p, n, towards);
+}
 u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_memcached(p, n, total, tail, towards, start);
@@ -394,6 +406,85 @@ def test_a_login_to_an_amqp_broker_is_not_taken(infer: Inference) -> None:
     assert not infer("amqp_hides", amqp_method(60, 40))
 
 
+_PING = thrift_wire.binary("ping", 1)
+_COMPACT = thrift_wire.compact("price", 300)
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (_PING, REQUEST),
+        (thrift_wire.binary("a"), REQUEST),
+        (thrift_wire.binary("Shop:price", kind=thrift_wire.ONEWAY), REQUEST),
+        (_PING * 3, REQUEST),
+        (thrift_wire.framed(_PING), REQUEST),
+        (thrift_wire.framed(_PING) * 3, REQUEST),
+        (thrift_wire.framed(_PING + bytes(1000))[:500], REQUEST),
+        (thrift_wire.framed(_PING)[:4], MAYBE),
+        (_PING[:4], MAYBE),  # written in small pieces
+        (_PING[:8], MAYBE),
+        (_PING[:12], REQUEST),
+        (_COMPACT, REQUEST),
+        (thrift_wire.compact("a", 1 << 31), REQUEST),
+        (thrift_wire.framed(_COMPACT), REQUEST),
+        (_COMPACT[:-1], NOTHING),  # does not end as a struct does
+        (thrift_wire.header(_PING), REQUEST),
+        (thrift_wire.header(_COMPACT, packed=True), REQUEST),
+        (thrift_wire.binary("ping", kind=thrift_wire.REPLY), NOTHING),
+        (thrift_wire.framed(thrift_wire.compact("ping", kind=thrift_wire.REPLY)), NOTHING),
+        (thrift_wire.binary("seven words"), REQUEST),  # only four bytes of a name are looked at
+        (thrift_wire.binary("1 a"), NOTHING),
+        (thrift_wire.binary("x" * 129), NOTHING),
+        (b"\x82\x21" + b"\x08\x01a" + bytes(30), NOTHING),  # a frame of WebSocket
+        (b"\x82\x1b\0\1\0\x16" + b"t" * 22 + b"\0", NOTHING),  # MQTT's SUBSCRIBE
+        (b"\x80\1\0\1\x08\0\0\0" + bytes(4) + bytes(20), NOTHING),  # Memcached's SET
+        (b"\0\0\0\x10\x0f\xff\0\1" + bytes(20), NOTHING),
+    ],
+)
+def test_thrift_on_an_unknown_connection(infer: Inference, data: bytes, begins: int) -> None:
+    assert infer("thrift", data) == begins
+    if begins == REQUEST:
+        assert infer("thrift", data, SERVER) == infer("thrift", data, SERVER, False) == REQUEST
+
+
+def test_what_thrift_goes_on_with(infer: Inference) -> None:
+    for kind in (thrift_wire.REPLY, thrift_wire.EXCEPTION):
+        said = thrift_wire.compact("ping", 1, kind)
+        for told in (said, thrift_wire.framed(said), thrift_wire.header(said)):
+            assert infer("thrift", told, CLIENT, False) == RESPONSE
+    assert infer("thrift", thrift_wire.framed(_PING)[:4], SERVER) == MAYBE
+    assert infer("thrift", b"the middle of an answer", CLIENT, False) == NOTHING
+    assert infer("thrift", b"the middle of a call", SERVER, False) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (dubbo_wire.call(1), REQUEST),
+        (dubbo_wire.call(1, two_way=False), REQUEST),
+        (dubbo_wire.call(1)[:16], REQUEST),  # a header that is read alone
+        (dubbo_wire.call(1)[:15], NOTHING),
+        (dubbo_wire.answer(1), NOTHING),
+        (dubbo_wire.heartbeat(1), NOTHING),
+        (dubbo_wire.packet(0xC0, 0, 1, b"x"), NOTHING),
+        (dubbo_wire.packet(0xC2, 1, 1, b"x"), NOTHING),
+        (dubbo_wire.call(1)[:12] + b"\x01\0\0\0", NOTHING),
+    ],
+)
+def test_dubbo_on_an_unknown_connection(infer: Inference, data: bytes, begins: int) -> None:
+    assert infer("dubbo", data) == begins
+
+
+def test_what_dubbo_goes_on_with(infer: Inference) -> None:
+    assert infer("dubbo", dubbo_wire.call(1), SERVER, False) == REQUEST
+    assert infer("dubbo", dubbo_wire.answer(1), CLIENT, False) == RESPONSE
+    for towards in (SERVER, CLIENT):
+        assert infer("dubbo", dubbo_wire.heartbeat(1), towards) == NOTHING
+        assert infer("dubbo", dubbo_wire.heartbeat(1, False), towards) == NOTHING
+    assert infer("dubbo", dubbo_wire.call(1), CLIENT) == NOTHING  # the server calls back
+    assert infer("dubbo", dubbo_wire.answer(1), SERVER) == NOTHING
+
+
 def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
     generator = random.Random(1)
     packed = zlib.compress(bytes(generator.choices(range(64), k=1_000_000)))
@@ -410,7 +501,8 @@ def test_random_and_compressed_bytes_begin_nothing(infer: Inference) -> None:
         hits += infer("mysql", data) in (REQUEST, RESPONSE)
         hits += infer("kafka", data) == REQUEST
         hits += infer("mongodb", data) == REQUEST
-        hits += sum(infer(name, data) not in (NOTHING, MAYBE) for name in ("mqtt", "amqp", "nats"))
+        rare = ("mqtt", "amqp", "nats", "thrift", "dubbo")
+        hits += sum(infer(name, data) not in (NOTHING, MAYBE) for name in rare)
     assert hits == 0
 
 
