@@ -67,7 +67,11 @@ INLINE int run_datagram_who(void *ctx)
 	u16 port = r->peer_port;
 	struct socket_state_t *st =
 		socket_find(o, r->tgid, r->fd, op->sk, r->ts, &op->state);
-	if (!st || st->ignore)
+	if (!st)
+		return 0;
+	if (!st->peer_port && (conf->filter & FILTER_PORTS) && port_allowed(port))
+		st->ignore = 0; /* each of its datagrams has a peer of its own */
+	if (st->ignore)
 		return 0;
 	if (!st->protocol)
 		spoken(r->tgid, PROTOCOL_DNS);

@@ -44,18 +44,26 @@ class DnsServer:
 
     Args:
         through: a command that starts it, in namespaces of its own.
+        synthesized: dnsmasq's ``--synth-domain``, names that say their address themselves.
 
     Attributes:
         port, pid.
     """
 
     def __init__(
-        self, folder: Path, port: int = 0, upstream: int = 0, through: Sequence[str] = ()
+        self,
+        folder: Path,
+        port: int = 0,
+        upstream: int = 0,
+        through: Sequence[str] = (),
+        synthesized: str = "",
     ) -> None:
         program, env = debian_program("dnsmasq", "usr/sbin/dnsmasq", PACKAGES)
         self.port = port or free_port()
         self._log = folder / f"dnsmasq-{self.port}.log"
         zone = [f"--server=127.0.0.1#{upstream}"] if upstream else ZONE
+        if synthesized:
+            zone = [*zone, f"--synth-domain={synthesized}"]
         command = [
             *(*through, str(program), "--keep-in-foreground", "--conf-file=/dev/null"),
             *("--no-resolv", "--no-hosts", "--user=root", "--pid-file=", "--log-queries"),

@@ -21,7 +21,7 @@ class NatsServer:
         port: on 127.0.0.1; url: for clients, without password; pid: of the server.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_payload: int = 1 << 20) -> None:
         program, env = debian_program("nats-server", "usr/sbin/nats-server", ("nats-server",))
         ports = []
         for _ in range(2):
@@ -31,7 +31,19 @@ class NatsServer:
         self.port, self._monitoring = ports
         self.url = f"nats://127.0.0.1:{self.port}"
         words = ["-a", "127.0.0.1", "-p", str(self.port), "-m", str(self._monitoring)]
-        words += ["--user", USER, "--pass", PASSWORD, "-js", "-sd", str(folder)]
+        settings = folder / "nats.conf"
+        settings.write_text(f"max_payload: {max_payload}\n")
+        words += [
+            "-c",
+            str(settings),
+            "--user",
+            USER,
+            "--pass",
+            PASSWORD,
+            "-js",
+            "-sd",
+            str(folder),
+        ]
         self._process = subprocess.Popen([program, *words], env=env, stderr=subprocess.DEVNULL)
         self.pid = self._process.pid
         deadline = time.monotonic() + 30

@@ -1,7 +1,6 @@
 """The mix's own servers. Run: python -m tests.accuracy.mix_server http|grpc
 
-``/ok`` and ``/mix.Mix/Ok`` go well, ``/bad`` and ``/mix.Mix/Bad`` fail. Prints
-``listening HOST:PORT``.
+``/ok/...`` and ``/mix.Mix/ok...`` go well, all else fails. Prints ``listening HOST:PORT``.
 """
 
 from __future__ import annotations
@@ -11,14 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.accuracy.mix_names import HEADER
+
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
-        body = b"answer"
-        self.send_response(200 if self.path == "/ok" else 500)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        _, word, name, *size = self.path.split("/")
+        body = b"x" * int(size[0] if size else 6)
+        self.send_response(200 if word == "ok" else 500)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header(HEADER, name)
         self.end_headers()
         self.wfile.write(body)
+
+    do_POST = do_GET
 
     def log_message(self, *_: object) -> None:
         pass
@@ -40,12 +48,13 @@ def serve_grpc() -> None:
         context.abort(grpc.StatusCode.INTERNAL, "as it was meant")
         return b""
 
-    server = grpc.server(ThreadPoolExecutor(8))
-    ways = {
-        "Ok": grpc.unary_unary_rpc_method_handler(ok),
-        "Bad": grpc.unary_unary_rpc_method_handler(bad),
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("mix.Mix", ways),))
+    class Every(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, call: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(ok if "/ok" in call.method else bad)
+
+    most = [(f"grpc.max_{way}_message_length", 16 << 20) for way in ("send", "receive")]
+    server = grpc.server(ThreadPoolExecutor(8), options=most)
+    server.add_generic_rpc_handlers((Every(),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(f"listening 127.0.0.1:{port}", flush=True)

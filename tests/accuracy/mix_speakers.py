@@ -1,90 +1,106 @@
-"""Clients of the mix. Each call says in its text whether it is meant to fail, so a reply that was
-given to another call shows.
+"""Clients of the mix. Each call has a name of its own, which says whether it is meant to fail, and
+which its spans show. Where a reply can say something that spans show, it says the call's own.
 
 Run: python -m tests.accuracy.mix_speakers NAME PORT SECONDS THREADS CALLS_A_SECOND
 
-Waits for a line on its input, calls, and prints a JSON object: how many calls went well and how
-many failed, as they were meant to.
+Says ``prepared``, waits for a line on its input, calls, and prints the calls as a JSON list of
+``[name, mark, began, ended]``: the mark is what the reply says ("": nothing that is shown), the
+times are nanoseconds since 1970 around the call. Calls of one thread follow each other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import queue
 import random
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.accuracy.mix_brokers import BROKERS
+from tests.accuracy.mix_names import Call, Named, address_of, errno_of, sqlstate_of
 from tests.mariadb_server import PASSWORD as MARIADB_PASSWORD
 from tests.postgresql_server import PASSWORD as POSTGRESQL_PASSWORD
-
-Call = Callable[[bool, int], int]
-"""Makes one call or several that are, or are not, meant to fail; gives their number."""
 
 
 @contextlib.contextmanager
 def redis(port: int) -> Iterator[Call]:
+    """One by one, and several in a pipeline. Errors begin with a word that scripts choose."""
     import redis as module
 
     client = module.Redis(port=port, single_connection_client=True)
-    client.set("bad", "no number")
+    client.ping()
 
-    def call(bad: bool, number: int) -> int:
-        if number % 3:
-            if not bad:
-                client.get(f"ok{number % 7}")
-                return 1
+    def ask(to: Any, call: Named) -> None:
+        if call.bad:
+            to.eval("return redis.error_reply(ARGV[1])", 1, call.text, f"{call.text.upper()} no")
+        else:
+            to.get(call.text)
+
+    def call(calls: list[Named]) -> list[str]:
+        if len(calls) > 1:
+            pipeline = client.pipeline(transaction=False)
+            for each in calls:
+                ask(pipeline, each)
+            pipeline.execute(raise_on_error=False)
+        else:
             with contextlib.suppress(module.ResponseError):
-                client.incr("bad")
-            return 1
-        many = 2 + number % 5
-        pipeline = client.pipeline(transaction=False)
-        for _ in range(many):
-            pipeline.incr("bad") if bad else pipeline.get("ok")
-        pipeline.execute(raise_on_error=False)
-        return many
+                ask(client, calls[0])
+        return [each.text.upper() if each.bad else "" for each in calls]
 
     yield call
     client.close()
 
 
-def _sql(execute: Callable[[str], Any], error: type[Exception]) -> Call:
-    def call(bad: bool, number: int) -> int:
-        if not bad:
-            execute(f"SELECT {number} AS ok")
-            return 1
-        with contextlib.suppress(error):
-            execute(f"SELECT {number} FROM bad_{number % 5}")
-        return 1
-
-    return call
-
-
 @contextlib.contextmanager
 def postgresql(port: int) -> Iterator[Call]:
+    """Failures have the SQLSTATE that is asked for."""
     import psycopg
 
     where = f"host=127.0.0.1 port={port} user=postgres dbname=postgres sslmode=disable"
     with psycopg.connect(f"{where} password={POSTGRESQL_PASSWORD}", autocommit=True) as connection:
-        yield _sql(connection.execute, psycopg.Error)
+
+        def call(calls: list[Named]) -> list[str]:
+            name = calls[0]
+            if not name.bad:
+                connection.execute(f"SELECT 7 AS {name.text}")
+                return [""]
+            state = sqlstate_of(name)
+            with contextlib.suppress(psycopg.Error):
+                connection.execute(f"SELECT mix_fail('{state}') AS {name.text}")
+            return [state]
+
+        yield call
 
 
 @contextlib.contextmanager
 def mysql(port: int) -> Iterator[Call]:
+    """Failures have the number that is asked for."""
     import pymysql
 
     connection = pymysql.connect(
         host="127.0.0.1", port=port, user="shopper", password=MARIADB_PASSWORD, database="shop"
     )
     with connection, connection.cursor() as cursor:
-        yield _sql(cursor.execute, pymysql.Error)
+
+        def call(calls: list[Named]) -> list[str]:
+            name = calls[0]
+            if not name.bad:
+                cursor.execute(f"SELECT 7 AS {name.text}")
+                return [""]
+            number = errno_of(name)
+            signal = f"SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {number}"
+            with contextlib.suppress(pymysql.Error):
+                cursor.execute(f"BEGIN NOT ATOMIC DECLARE {name.text} INT; {signal}; END")
+            return [str(number)]
+
+        yield call
 
 
 @contextlib.contextmanager
@@ -93,15 +109,15 @@ def memcached(port: int) -> Iterator[Call]:
     from pymemcache.exceptions import MemcacheClientError
 
     client = Client(("127.0.0.1", port), default_noreply=False)
-    client.set("bad", "no number")
 
-    def call(bad: bool, number: int) -> int:
-        if not bad:
-            client.get(f"ok{number % 7}")
-            return 1
+    def call(calls: list[Named]) -> list[str]:
+        name = calls[0]
         with contextlib.suppress(MemcacheClientError):
-            client.incr("bad", 1)
-        return 1
+            if name.bad:
+                client.raw_command(f"incr {name.text} one")
+            else:
+                client.get(name.text)
+        return [""]
 
     yield call
     client.close()
@@ -109,25 +125,35 @@ def memcached(port: int) -> Iterator[Call]:
 
 @contextlib.contextmanager
 def http(port: int) -> Iterator[Call]:
-    def call(bad: bool, number: int) -> int:
-        with contextlib.suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/{'bad' if bad else 'ok'}", timeout=30)
-        return 1
+    """The servers give the call's name back in a header."""
+
+    def call(calls: list[Named]) -> list[str]:
+        word = "bad" if calls[0].bad else "ok"
+        url = f"http://127.0.0.1:{port}/{word}/{calls[0].text}"
+        try:
+            answer = urllib.request.urlopen(url, timeout=60)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            answer.read()
+        return [calls[0].text]
 
     yield call
 
 
 @contextlib.contextmanager
 def grpc(port: int) -> Iterator[Call]:
+    """Threads share a connection, as grpcio has it."""
     import grpc as module
 
     with module.insecure_channel(f"127.0.0.1:{port}") as channel:
-        ways = {bad: channel.unary_unary(f"/mix.Mix/{'Bad' if bad else 'Ok'}") for bad in (0, 1)}
+        module.channel_ready_future(channel).result(timeout=60)
 
-        def call(bad: bool, number: int) -> int:
+        def call(calls: list[Named]) -> list[str]:
+            way = channel.unary_unary(f"/mix.Mix/{calls[0].text}")
             with contextlib.suppress(module.RpcError):
-                ways[bad](b"asked" * (number % 50))
-            return 1
+                way(b"asked" * (calls[0].number % 50))
+            return [""]
 
         yield call
 
@@ -137,61 +163,36 @@ def mongodb(port: int) -> Iterator[Call]:
     import pymongo
 
     client: Any = pymongo.MongoClient(port=port, maxPoolSize=1)
+    client.admin.command("ping")
 
-    def call(bad: bool, number: int) -> int:
-        if not bad:
-            list(client.shop.ok.find({f"field{number % 7}": number}))
-            return 1
+    def call(calls: list[Named]) -> list[str]:
+        name = calls[0]
+        if not name.bad:
+            list(client.shop[name.text].find({f"field{name.number % 7}": name.number}))
+            return [""]
         with contextlib.suppress(pymongo.errors.OperationFailure):
-            client.shop.command(f"bad_{number % 5}", number)
-        return 1
+            client.shop.command(name.text, name.number)
+        return [""]
 
     yield call
     client.close()
 
 
 @contextlib.contextmanager
-def kafka(port: int) -> Iterator[Call]:
-    from confluent_kafka import Producer
+def dns(port: int) -> Iterator[Call]:
+    """Over UDP and, each fourth call, over TCP. Each name has an address of its own."""
+    import dns.message
+    import dns.query
 
-    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "linger.ms": 0})
-    for topic in ("ok", "bad"):
-        producer.list_topics(topic, timeout=30)
-
-    def call(bad: bool, number: int) -> int:
-        ended: list[Any] = []
-        producer.produce(
-            "bad" if bad else "ok", b"message" * (number % 50), partition=number % 2,
-            on_delivery=lambda error, _: ended.append(error),
-        )  # fmt: skip
-        producer.flush(60)
-        assert [error is not None for error in ended] == [bad]
-        return 1
+    def call(calls: list[Named]) -> list[str]:
+        name = calls[0]
+        address = address_of(name)
+        asked = f"{name.word}-{address.replace('.', '-')}.{'nx' if name.bad else 'mix'}.test"
+        ask: Any = dns.query.udp if name.number % 4 else dns.query.tcp
+        ask(dns.message.make_query(asked, "A"), "127.0.0.1", port=port, timeout=60)
+        return ["" if name.bad else address]
 
     yield call
-
-
-@contextlib.contextmanager
-def mqtt(port: int) -> Iterator[Call]:
-    from paho.mqtt.client import Client, MQTTv5
-    from paho.mqtt.enums import CallbackAPIVersion
-
-    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
-    ended: queue.Queue[bool] = queue.Queue()
-    client.on_connect = lambda *_: ended.put(True)
-    client.on_publish = lambda _, __, ___, code, ____: ended.put(code.is_failure)
-    client.connect("127.0.0.1", port)
-    client.loop_start()
-    ended.get(timeout=60)
-
-    def call(bad: bool, number: int) -> int:
-        client.publish("bad" if bad else "ok", b"message" * (number % 50), qos=1)
-        assert ended.get(timeout=60) == bad
-        return 1
-
-    yield call
-    client.disconnect()
-    client.loop_stop()
 
 
 SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = {
@@ -200,8 +201,8 @@ SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = 
     "mysql": mysql,
     "memcached": memcached,
     "mongodb": mongodb,
-    "kafka": kafka,
-    "mqtt": mqtt,
+    **BROKERS,
+    "dns": dns,
     "fastcgi": http,
     "uwsgi": http,
     "http": http,
@@ -211,24 +212,33 @@ SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = 
 
 def main() -> None:
     name, port, seconds, threads, pace = sys.argv[1], *map(int, sys.argv[2:6])
-    made: Counter[str] = Counter()
-    sys.stdin.readline()
-    ends = time.monotonic() + seconds
+    made: list[tuple[str, str, int, int]] = []
+    prepared, begin = threading.Barrier(threads + 1), threading.Event()
 
-    def speak(number: int) -> None:
-        chance = random.Random(number)
+    def speak(thread: int) -> None:
+        chance, numbers = random.Random(thread), itertools.count()
         with SPEAKERS[name](port) as call:
+            prepared.wait()
+            begin.wait()
+            ends = time.monotonic() + seconds
             while time.monotonic() < ends:
-                bad = chance.random() < 0.4
-                calls = call(bad, chance.randrange(1000))
-                made["bad" if bad else "ok"] += calls
-                time.sleep(chance.random() * 2 * calls * threads / pace)
+                many = 2 + chance.randrange(5) if name == "redis" and chance.random() < 0.3 else 1
+                bad = [chance.random() < 0.4 for _ in range(many)]
+                calls = [Named(each, thread, next(numbers)) for each in bad]
+                began = time.time_ns()
+                marks = call(calls)
+                ended = time.time_ns()
+                made.extend((c.text, m, began, ended) for c, m in zip(calls, marks, strict=True))
+                time.sleep(chance.random() * 2 * many * threads / pace)
 
-    speakers = [threading.Thread(target=speak, args=(number,)) for number in range(threads)]
-    for speaker in speakers:
-        speaker.start()
-    for speaker in speakers:
-        speaker.join()
+    with ThreadPoolExecutor(threads) as pool:
+        speakers = [pool.submit(speak, number) for number in range(threads)]
+        prepared.wait(timeout=120)
+        print("prepared", flush=True)
+        sys.stdin.readline()
+        begin.set()
+        for speaker in speakers:
+            speaker.result()
     print(json.dumps(made), flush=True)
 
 
