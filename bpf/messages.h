@@ -172,6 +172,11 @@ INLINE int run_message(void *ctx)
 		begin_message(op, st, begins);
 	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE)
 		st->captured = 0;
+	/* Of those that read a message's first bytes one by one each is taken, behind a long
+	 * message in the same run too, but not behind a secret. */
+	if (begins == BEGINS_MAYBE && op->count < INFER_BYTES && st->captured <= MESSAGE_MOST &&
+	    st->captured + op->count > op->most)
+		st->captured = op->most - op->count;
 	if (st->protocol == PROTOCOL_KAFKA && begins == BEGINS_REQUEST && kafka_secret(op->head))
 		secret = KAFKA_SECRET;
 	if (st->protocol == PROTOCOL_MONGODB && begins == BEGINS_REQUEST &&
@@ -189,7 +194,7 @@ INLINE int run_message(void *ctx)
 		turn_does(st->role == ROLE_CLIENT ? TURN_SEGMENT | r->ts : r->uid);
 	take_payload(op, st, secret ? secret : op->most);
 	if (secret)
-		st->captured = MESSAGE_MOST; /* nor what follows in the same run */
+		st->captured = MESSAGE_MOST + 1; /* nor what follows in the same run */
 	if (begins != BEGINS_REQUEST || (r->direction == EGRESS && !op->works))
 		op->go = 0;
 	if (op->pools && (begins != BEGINS_NOTHING || pool_answers(st, r)))
