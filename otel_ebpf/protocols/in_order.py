@@ -56,8 +56,8 @@ class InOrder(Pairing, Generic[Call]):
 
     @property
     def in_step(self) -> bool:
-        """See ``base.PairingParser.in_step``."""
-        return self._sync.state == SYNCED
+        """Which reply is whose is known, and so is where requests begin."""
+        return self._sync.state == SYNCED and not self._requests.lost
 
     @property
     def open_ended(self) -> bool:

@@ -150,6 +150,11 @@ class MysqlParser:
         self._last_answer: tuple[int, Any] = (0, None)
 
     @property
+    def in_step(self) -> bool:
+        """Which answer is whose is known, and so is where commands begin."""
+        return self._sync.state == SYNCED and not self._lost[self.client]
+
+    @property
     def open_ended(self) -> bool:
         """See ``base.Parser.open_ended``."""
         return self.client >= 0 and self._lost[1 - self.client] and bool(self._outstanding)
