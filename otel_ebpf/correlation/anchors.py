@@ -178,7 +178,7 @@ class Anchors:
             if frames is None:
                 frames = process.frames = Frames()
                 self.wanted_frames.add(x.pid)
-            frames.wrote(x, frame, opened or idle)
+            frames.wrote(x, frame, opened or idle, turns.request(cause))
         certain = not timer_due and (opened or idle or len(process.open) == 1)
         turns.wrote(x, cause, certain, len(process.open) == 1)
 

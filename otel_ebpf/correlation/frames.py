@@ -4,8 +4,11 @@ A program that runs each request in a frame of its own (``AsyncLocalStorage.run`
 request's response in it, and what it asks for meanwhile, however long it slept before. Frames
 are told apart by their addresses, which move when memory is collected: then nothing is said.
 
-Nothing makes a program do so, and a pool of connections may write for one request in another's
-frame. So this is believed as turns are: where it is seen to be right, by requests of which
+Nothing makes a program do so, and a pool or a queue may write for one request in another's
+frame: that of the one which has just made room. So what is written in the frame of the very call
+whose response was read before says nothing by its frame, it is left to turns; a pool that cares
+for contexts (Node's own) writes in another frame then. Nor is a call claimed that outlives the
+exchange. What is left is believed as turns are: where it is seen to be right, by requests of which
 their turns tell the exchange; with and without another idle connection apart.
 """
 
@@ -29,6 +32,8 @@ MAX_IN_FRAME = 256
 class _Asked(NamedTuple):
     x: Live
     guarded: bool
+    inherited: bool
+    """Written in the frame of the call whose response was read before: maybe for another one."""
 
 
 class Frames:
@@ -53,11 +58,11 @@ class Frames:
         self.guarded = Tested(ENOUGH)
         self.against = Tested(ENOUGH)
 
-    def wrote(self, x: Live, frame: int, guarded: bool) -> None:
-        """Request ``x`` was written in ``frame``; ``guarded``: on a connection that nobody else
-        can have waited for."""
+    def wrote(self, x: Live, frame: int, guarded: bool, cause: int) -> None:
+        """Request ``x`` was written in ``frame`` after message ``cause`` was read (0: not known);
+        ``guarded``: on a connection that nobody else can have waited for."""
         asked = self._asked.setdefault(frame, [])
-        asked.append(_Asked(x, guarded))
+        asked.append(_Asked(x, guarded, self._frame.get(cause) == frame))
         if len(asked) > MAX_IN_FRAME:
             del asked[0]
         if len(self._asked) > MAX_FRAMES:
@@ -105,7 +110,7 @@ class Frames:
         """Turns tell that request ``x`` is for ``server``: what was written in the same frame is
         too, also if that has moved since. Returns those requests."""
         asked = self._asked.get(self._frame.get(x.uid, 0))
-        if asked is None:
+        if asked is None or any(other.x is x and other.inherited for other in asked):
             return []
         found = self._claimed(asked, server, turns, alone, until)
         asked[:] = [other for other in asked if not other.x.settled and other.x not in found]
@@ -115,8 +120,8 @@ class Frames:
         self, asked: list[_Asked], server: Live, turns: Turns, alone: bool, until: int
     ) -> list[Live]:
         found = []
-        for x, guarded in asked:
-            if x.settled or not server.start <= x.start <= until:
+        for x, guarded, inherited in asked:
+            if x.settled or inherited or not (server.start <= x.start and _over(x, until)):
                 continue
             owner = turns.owner(x.uid)
             if owner is not None:
@@ -140,3 +145,8 @@ class Frames:
         self._told[uid] = exchange, guarded
         if len(self._told) > MAX_FRAMES:
             self._told.popitem(last=False)
+
+
+def _over(x: Live, until: int) -> bool:
+    """Whether its response has come by then."""
+    return x.finished and x.end <= until

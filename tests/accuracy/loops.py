@@ -303,4 +303,9 @@ def all_loops(pause: int = 0) -> list[Loop]:
             found.append(
                 node_loop(newest, transport, pause=pause, label=label, options=chosen, floor=floor)
             )
+        # Whose calls are begun in another's frame, by a queue that does not care.
+        label = "node 24 AsyncLocalStorage queue"
+        found.append(
+            node_loop(newest, "pooled", "queued", pause=pause, label=label, options=("--als",))
+        )
     return found

@@ -41,6 +41,14 @@ class Node(World):
         self.feed(wire.client.recv(reply()))
         return wire
 
+    def begin(self, path: str, frame: int) -> Wire:
+        """A call in ``frame`` that is not answered yet."""
+        wire = self.wire(2, 3)
+        flags = layout.FLAG_TURN | layout.FLAG_OPENED
+        sent = wire.client.send(get(path), flags=flags, caller_goid=1, context_uid=frame)
+        self.feed(sent, wire.server.recv(get(path)))
+        return wire
+
     def answer(self, wire: Wire, frame: int, cause: int = 0) -> None:
         flags = layout.FLAG_TURN
         self.feed(
@@ -107,3 +115,39 @@ def test_one_request_in_anothers_frame_and_they_are_not(after: int) -> None:
         world.both(right=n != after)
     call, _ = world.late()
     assert_root(world.span(call))
+
+
+@pytest.mark.parametrize(("before", "claimed"), [(0x8000, False), (0x8008, True)])
+def test_a_call_in_the_frame_of_the_one_it_follows_from_may_be_anybodys(
+    before: int, claimed: bool
+) -> None:
+    world = Node()
+    for _ in range(frames.ENOUGH):
+        world.both()
+    world.asked(world.first, "/a")
+    world.asked(world.second, "/b")
+    done = world.ask("/done", before)
+    # A queue that does not care begins it in the frame of the call that has made room.
+    world.ask("/next", 0x8000, done.client.uid)
+    world.answer(world.first, 0x8000)
+    world.answer(world.second, 0x8010)
+    world.wait(SECOND)
+    if claimed:
+        assert_child(world.span("/next"), world.server_span("/a"), frames.RULE)
+    else:
+        assert_root(world.span("/next"))
+
+
+def test_a_call_that_outlives_the_exchange_of_its_frame_may_be_anothers() -> None:
+    world = Node()
+    for _ in range(frames.ENOUGH):
+        world.both()
+    world.asked(world.first, "/a")
+    world.asked(world.second, "/b")
+    wire = world.begin("/late", 0x8000)
+    world.answer(world.first, 0x8000)
+    world.feed(wire.server.send(reply()))
+    world.feed(wire.client.recv(reply()))
+    world.answer(world.second, 0x8008)
+    world.wait(SECOND)
+    assert_root(world.span("/late"))
