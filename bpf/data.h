@@ -9,6 +9,7 @@
 #include "payload.h"
 #include "pools.h"
 #include "python.h"
+#include "python_pools.h"
 #include "sent.h"
 #include "tls.h"
 #include "turns.h"

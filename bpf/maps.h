@@ -27,7 +27,7 @@ BPF_ARRAY(deferred_sends, u64, 1);
 BPF_HASH(__active_read_args_map, u64, struct data_args_t, MAX_THREADS);
 BPF_HASH(__socket_info_map, u64, struct socket_info_t, MAX_SOCKETS);
 BPF_HASH(__trace_map, u64, struct trace_info_t, MAX_TRACES);
-BPF_PROG_ARRAY(__progs_jmp_tp_map, 32);
+BPF_PROG_ARRAY(__progs_jmp_tp_map, 64);
 /* The same for uprobes' programs; the loader fills it before the first uprobe. */
 BPF_PROG_ARRAY(__progs_jmp_kp_map, 16);
 BPF_ARRAY(__allow_port_bitmap, struct allow_port_bitmap, 1);
@@ -81,6 +81,9 @@ BPF_ARRAY(node_empty, struct node_heap_t, 1);
 BPF_HASH(pool_map, u32, struct pool_info_t, 4096);
 BPF_TABLE("lru_hash", u64, struct pool_thread_t, pool_threads, 16384);
 BPF_TABLE("lru_hash", struct pool_place_t, struct pool_wake_t, pool_wakes, 32768);
+BPF_TABLE("lru_hash", u64, struct py_worker_t, py_workers, 16384);
+BPF_TABLE("lru_hash", struct python_copy_key, struct py_owner_t, py_owners, 16384); /* by future */
+BPF_PERCPU_ARRAY(py_walk_buf, struct py_walk_t, 1);
 /* Scratch of tracepoint programs only: they run with preemption off, uprobe programs
  * do not and must never touch it. */
 BPF_PERCPU_ARRAY(op_buf, struct op_t, 1);
@@ -159,7 +162,9 @@ enum prog {
 	PROG_DATAGRAM_SEND = 26,
 	PROG_DATAGRAM_RECEIVE = 27,
 	PROG_DATAGRAM = 28,
-	PROG_DATAGRAM_WHO = 29
+	PROG_DATAGRAM_WHO = 29,
+	PROG_PY_WORK = 30,
+	PROG_PY_WAIT = 31
 };
 
 INLINE struct member_fields_offset *offsets(void)

@@ -49,7 +49,10 @@ struct op_t {
 	u8 secret; /* bytes of it that may be taken at most, for a password follows; 0: all */
 	u32 most;  /* and of a message's run otherwise */
 	u8 after;  /* streams are looked at behind the frames, with as many programs as these leave */
-	u8 after_pad[7];
+	u8 job_looked; /* it is known whether the thread is at a job of a pool */
+	u8 after_pad[6];
+	u64 job_task; /* asyncio's task that waits for that */
+	u64 job_context;
 	struct go_kin_t kin;
 	u8 head[48]; /* first bytes of the run, zeros behind them; not cleared with the rest */
 };

@@ -30,6 +30,8 @@ int enter_futex(struct sys_enter_args *c)
 		if (t) {
 			t->waits = address;
 			t->since = bpf_ktime_get_ns();
+			if (pool->ignore_to) /* CPython */
+				__progs_jmp_tp_map.call(c, PROG_PY_WAIT);
 		}
 	}
 	return 0;

@@ -21,6 +21,7 @@
 #define POOL_FD (1ULL << 63) /* place of an eventfd, with its descriptor */
 #define POOL_SIGNAL 8 /* bytes that move through it */
 #define POOL_HOPS 7
+#define POOL_HELD 64  /* told with them: no wake, the thread of that segment holds the job's result */
 #define POOL_LATE 128 /* told with them: such a wake proves nothing, but contradicts */
 
 INLINE u64 pool_number(void)
@@ -219,6 +220,10 @@ INLINE int run_pool(void *ctx)
 	}
 out:
 	op->pools = 0;
+	/* A worker of a pool: who waits for its job? (python_pools.h) */
+	if (op->python == IDENTITY_PYTHON && t && !t->serves &&
+	    (r->begins == BEGINS_RESPONSE || (r->direction == EGRESS && r->begins == BEGINS_REQUEST)))
+		__progs_jmp_tp_map.call(ctx, PROG_PY_WORK);
 	if (op->python && r->direction == EGRESS && r->begins != BEGINS_NOTHING)
 		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
 	if (op->capture < r->length)

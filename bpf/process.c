@@ -139,6 +139,7 @@ int on_exit(void *c)
 	tls_conn_map.delete(&call);
 	pool_threads.delete(&id);
 	node_heap_map.delete(&id);
+	py_workers.delete(&id);
 	if (__trace_map.lookup(&unit)) {
 		__trace_map.delete(&unit);
 		count(STAT_TRACES_CLOSED);

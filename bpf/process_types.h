@@ -103,7 +103,27 @@ struct python_info_t {
 	s32 thread_task;  /* since 3.14: where the thread's state names the running task, else 0 */
 	s32 future_awaited_by; /* since 3.14: a future's only waiter, or a set of them; else 0 */
 	u8 dict_keys_old;      /* as before 3.11 */
-	u8 pad[7];
+	u8 frame_counts;       /* frame_top is a number of slots, not an address */
+	u8 pad[6];
+	/* Pools of threads (python_pools.h): types, 0 as long as they are not there. */
+	u64 work_type;       /* concurrent.futures.thread._WorkItem */
+	u64 future_type;     /* concurrent.futures.Future */
+	u64 aio_future_type; /* asyncio.Future */
+	u64 list_type;
+	u64 list_iterator_type;
+	u64 tuple_type;
+	u64 set_type;
+	u64 cell_type;
+	s32 frame_of_thread; /* the thread's innermost frame, or where that is told */
+	s32 frame_within;    /* there; -1: it is the frame */
+	s32 frame_previous;
+	s32 frame_code;
+	s32 frame_top;    /* where its stack ends, if it has called */
+	s32 frame_locals; /* variables, then its stack */
+	s32 code_locals;  /* number of variables; 0: frame_top is always told */
+	s32 object_values; /* attributes, as group_values; 0: those of an instance's dict */
+	s32 work_future;   /* which of a _WorkItem's: its future */
+	s32 future_callbacks; /* and of a future's: what is called when it is done */
 };
 
 #endif

@@ -36,7 +36,7 @@ INLINE int run_python(void *ctx)
 {
 	struct op_t *op = operation();
 	struct member_fields_offset *o = offsets();
-	u64 state = 0, interpreter = 0, context = 0, task;
+	u64 state = 0, interpreter = 0, context = 0, task = 0;
 
 	if (!op || !o)
 		return 0;
@@ -54,9 +54,26 @@ INLINE int run_python(void *ctx)
 	if (READ_USER(interpreter, state, py->thread_interpreter) ||
 	    interpreter != py->interpreter)
 		goto out;
-	if (READ_USER(context, state, py->thread_context) || !py_context(py, context))
+	READ_USER(context, state, py->thread_context);
+	bool known = py_context(py, context);
+	if (known)
+		task = py_running(py, state, context);
+	if (!task && py->work_type && r->begins == BEGINS_REQUEST) {
+		/* A thread of an executor, perhaps: then its job tells who asked for it. */
+		if (!op->job_looked)
+			__progs_jmp_tp_map.call(ctx, PROG_PY_WORK);
+		if (op->job_task) {
+			r->flags |= FLAG_TASK;
+			r->caller_goid = known ? context : 0;
+			r->caller_site = py_identity(py, op->job_task, op->job_context);
+			u64 above = 0, waits = py_parent(py, op->job_task, &above);
+			if (waits)
+				r->context_uid = py_identity(py, waits, above);
+			goto out;
+		}
+	}
+	if (!known)
 		goto out;
-	task = py_running(py, state, context);
 	/* A thread's first context is no copy, though it may have the address of an old one. */
 	u32 entered = 0;
 	READ_USER(entered, context, PY_ENTERED);

@@ -159,22 +159,12 @@ INLINE u64 py_group(struct python_info_t *py, u64 callback, u64 *context)
 	return task;
 }
 
-/* The task that awaits this one: directly, or by a future that its callback will set
- * (gather, wait, shield: a variable of the function; wait_for: an argument of a partial), or
- * in a group of tasks. Since 3.14 asyncio keeps it in all these cases. */
-INLINE u64 py_parent(struct python_info_t *py, u64 task, u64 *context)
+/* The task that awaits what this callback will set: by a variable of the function (gather, wait,
+ * shield), an argument of a partial (wait_for), or in a group of tasks. */
+INLINE u64 py_by_callback(struct python_info_t *py, u64 callback, u64 *context)
 {
-	u64 parent = 0, callback = 0, tuple = 0, count = 0, item = 0;
+	u64 parent = 0, tuple = 0, count = 0, item = 0;
 
-	if (py->future_awaited_by && !READ_USER(item, task, py->future_awaited_by)) {
-		*context = py_task_context(py, item);
-		if (*context)
-			return item;
-		item = 0;
-	}
-	parent = py_waiter(py, task, context);
-	if (parent || READ_USER(callback, task, PY_CALLBACK) || !callback)
-		return parent;
 	if (!READ_USER(tuple, callback, py->function_closure) && tuple > 4096 && !(tuple & 7) &&
 	    !READ_USER(count, tuple, PY_SIZE) && count && count < 64) {
 		NO_UNROLL
@@ -197,6 +187,23 @@ INLINE u64 py_parent(struct python_info_t *py, u64 task, u64 *context)
 			return parent;
 	}
 	return py_group(py, callback, context);
+}
+
+/* The task that awaits this one: directly, or by its first callback. Since 3.14 asyncio keeps it
+ * in all these cases. */
+INLINE u64 py_parent(struct python_info_t *py, u64 task, u64 *context)
+{
+	u64 parent = 0, callback = 0, item = 0;
+
+	if (py->future_awaited_by && !READ_USER(item, task, py->future_awaited_by)) {
+		*context = py_task_context(py, item);
+		if (*context)
+			return item;
+	}
+	parent = py_waiter(py, task, context);
+	if (parent || READ_USER(callback, task, PY_CALLBACK) || !callback)
+		return parent;
+	return py_by_callback(py, callback, context);
 }
 
 #endif

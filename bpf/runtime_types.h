@@ -23,6 +23,38 @@ struct pool_thread_t {
 	u8 hops;     /* threads that the token has come through, 0: this one read the response */
 	u8 loop;     /* it waits for many connections at once: its segments mean nothing */
 	u8 pad[5];
+	u64 told;    /* its latest request of which the job's owner was told */
+};
+
+/* A worker of a pool of CPython's: the frame in which it runs its jobs. */
+struct py_worker_t {
+	u64 frame; /* 0: none has been found */
+	u64 tries; /* looks that found none */
+};
+
+/* Who waits and holds a future. */
+struct py_owner_t {
+	u64 id;      /* thread */
+	u64 since;   /* of its wait */
+	u64 segment; /* it serves; 0: it works for a future itself: */
+	u64 future;
+	u64 mixed;   /* another thread holds it too */
+};
+
+/* A look through the frames of a thread. */
+struct py_walk_t {
+	u64 frame;  /* to be looked at next */
+	u64 slots;
+	u64 items;
+	u64 found;
+	u64 future;
+	u32 slots_left;
+	u32 items_left;
+	u32 stride;
+	u32 frames_left;
+	u32 cell; /* the item is what a variable that is shared holds */
+	u32 pad;
+	struct py_owner_t owner;
 };
 
 struct pool_place_t {

@@ -79,6 +79,16 @@ int prog_pool(void *ctx)
 	return run_pool(ctx);
 }
 
+int prog_py_work(void *ctx)
+{
+	return run_py_work(ctx);
+}
+
+int prog_py_wait(void *ctx)
+{
+	return run_py_wait(ctx);
+}
+
 int prog_messages(void *ctx)
 {
 	return run_messages(ctx);

@@ -88,6 +88,8 @@ class Runtimes:
         threads are known; none yet, or at all, where it is empty."""
         self.pools: dict[int, dict[str, int]] = {}
         """Processes whose threads are followed -> members of ``struct pool_info_t``."""
+        self._jobs: set[int] = set()
+        """Python processes of which it is known what a worker of their pools is at."""
         self._copies: dict[int, int] = {}
         """Process -> handle of its uprobe; 0: refused."""
         self._frames: dict[int, int] = {}
@@ -105,7 +107,7 @@ class Runtimes:
 
     def need_copies(self, pid: int) -> None:
         """This process's tasks have parents that only its copies of contexts would tell."""
-        if pid not in self.python or pid in self._copies:
+        if pid not in self.python or pid in self._copies or self._finds_jobs(pid):
             return
         self._copies[pid] = 0
         place = place_of_copies(pid)
@@ -128,10 +130,23 @@ class Runtimes:
             self._node_members[pid] = {**self._node_members[pid], "node_follows": 1}
             self._kernel.set_process(pid, self._node_members[pid])
 
+    def _finds_jobs(self, pid: int) -> bool:
+        """It has become known what a worker of its pools is at: that tells most of them."""
+        if pid in self._jobs:
+            return False
+        members = self._read(pid)
+        if members is None or not members.get("work_type"):
+            return False
+        self._kernel.set_process(pid, members, PYTHON_MAP)
+        self._jobs.add(pid)
+        return True
+
     def need_workers(self, pid: int) -> None:
         """Requests of this process's threads have parents that only wakes would tell."""
         if pid in self.pools or pid in self.turns:
             return
+        if pid in self.python:
+            self._finds_jobs(pid)
         self.pools[pid] = members = self._lock_of_all(pid)
         self._kernel.follow_pools()
         self._kernel.set_process(pid, members, POOL_MAP)
@@ -182,15 +197,17 @@ class Runtimes:
             self.pools[child] = self.pools[parent]
         if parent in self.python:
             self.python.add(child)
-            if parent in self.tasks:
-                self.tasks.add(child)
-            else:
+            for known in (self.tasks, self._jobs):
+                if parent in known:
+                    known.add(child)
+            if child not in self.tasks or child not in self._jobs:
                 self._later(child, now, FIRST_LOOK)
 
     def ended(self, pid: int) -> None:
         """A process has ended, or runs another program."""
         self.python.discard(pid)
         self.tasks.discard(pid)
+        self._jobs.discard(pid)
         self.turns.discard(pid)
         self._node_members.pop(pid, None)
         self.java.pop(pid, None)
@@ -227,6 +244,9 @@ class Runtimes:
                 self._tell(pid)
             if members["tasks"]:
                 self.tasks.add(pid)
+            if members.get("work_type"):
+                self._jobs.add(pid)
+            if pid in self.tasks and pid in self._jobs:
                 return
         self._later(pid, now, wait)
 

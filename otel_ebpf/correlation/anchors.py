@@ -262,7 +262,7 @@ class Anchors:
         process = self.processes.get(pid)
         if process is not None:
             process.unanswered += 1
-            if process.unanswered == UNANSWERED:
+            if process.unanswered % UNANSWERED == 0:
                 self.wanted_copies.add(pid)
 
     def finished(self, server: Live) -> None:

@@ -6,13 +6,14 @@ a client's request is held until the response of one of these segments is writte
 
 own     the thread that wrote the request answers itself;
 out     its response led to the waking of a thread, in that segment;
-in      a thread in that segment had woken the one that wrote it.
+in      a thread in that segment had woken the one that wrote it;
+held    that thread waits, and holds the future of the job in which it was written (CPython).
 
 A thread that waits for a result always sleeps, so "out" tells. A worker that is woken may find
 that another has taken what it was woken for, and take somebody else's work: "in" says
-something only beside "out". Where two segments are named there is no parent. These are rules that
-a program may break, so each is believed as long as what it claims is seen to lie within
-the exchange, which what is claimed by mistake often does not.
+something only beside "out". "Held" needs no wake, and is about one object. Where two segments are
+named there is no parent. These are rules that a program may break, so each is believed as long as
+what it claims is seen to lie within the exchange, which what is claimed by mistake often does not.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from otel_ebpf.correlation.turns import SEGMENT
 OWN = "pool.segment"
 OUT = "pool.wake"
 BOTH = "pool.wake+woken"
+HELD = "pool.future"
 FAR = "far"
 """As ``OUT``, through threads between; only counted."""
 
 TRUST = 0.999
 """Share of its tests that a rule must have passed."""
 LATE = 128
+NO_WAKE = 64
+"""It waits for the job, as memory tells: nobody was woken."""
 MAX_CAME = 1024
 """Segments of one process of which it is known which replies they ended."""
 MAX_ASKED = 16_384
@@ -69,7 +73,7 @@ class Belief:
 class _Asked:
     """A request that is held, and the segments that it may be for (0: none)."""
 
-    __slots__ = ("far", "late", "outs", "own", "serves", "woken", "x")
+    __slots__ = ("far", "held", "late", "outs", "own", "serves", "woken", "x")
 
     def __init__(self, x: Live, own: int, woken: int, serves: bool) -> None:
         self.x = x
@@ -79,11 +83,14 @@ class _Asked:
         self.outs: list[int] = []
         self.far = False
         self.late: set[int] = set()
+        self.held = 0
 
     @property
     def disagrees(self) -> bool:
         """It may be for several."""
         named = {*self.outs, self.own} if self.serves else set(self.outs)
+        if self.held:
+            named = {self.held, *named} - self.late
         return len(named) > 1
 
 
@@ -102,6 +109,7 @@ class Workers:
         self._came: OrderedDict[int, list[int]] = OrderedDict()
         """Segments that were read -> requests whose replies ended with them."""
         self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief(), FAR: Belief()}
+        self.rules[HELD] = Belief()
 
     def wrote(self, x: Live, own: int, woken: int, serves: bool) -> None:
         """A request was written in segment ``own`` of a thread that ``woken`` had woken;
@@ -126,21 +134,37 @@ class Workers:
     def woke(self, uid: int, segment: int, how: int) -> None:
         """The response to request ``uid`` has led to a wake of the thread of ``segment``; ``how``:
         how many threads were between the one that read it and this one, and LATE where this
-        one began to wait after it had been read: that contradicts, but claims nothing."""
+        one began to wait after it had been read: that contradicts, but claims nothing; NO_WAKE
+        where there was none, but the thread of ``segment`` waits for the job."""
         for each in self._came.get(uid, (uid,)):
             self._woke(each, segment, how)
 
     def _woke(self, uid: int, segment: int, how: int) -> None:
         asked = self._asked.get(uid)
-        if asked is None or segment in asked.outs:
+        if asked is None:
+            return
+        if how & NO_WAKE:
+            self._held(asked, segment)
+            return
+        if segment in asked.outs:
             return
         asked.outs.append(segment)
         asked.far = asked.far or how & ~LATE > 0
         if how & LATE:
             asked.late.add(segment)
         asked.x.disputed = asked.disagrees
-        if segment != asked.own:
+        if segment not in (asked.own, asked.held):
             self._meant(segment, asked)
+
+    def _held(self, asked: _Asked, segment: int) -> None:
+        if segment == asked.held:
+            return
+        if asked.held:
+            asked.outs.append(asked.held)  # two have waited for it
+        if segment != asked.own and segment not in asked.outs:
+            self._meant(segment, asked)
+        asked.held = segment
+        asked.x.disputed = asked.disagrees
 
     def answered(self, server: Live, segment: int) -> list[tuple[Live, str]]:
         """The response to ``server`` is written, which ends its thread's segment. Returns the
@@ -152,7 +176,7 @@ class Workers:
             if not (x.settled or x.claimed):
                 rule = self._judge(asked, segment, server.start <= x.start)
                 # Which of several results woke it, threads between may have mixed up.
-                if asked.far and any(_overlap(x, other) for other in woken):
+                if asked.far and not asked.held and any(_overlap(x, other) for other in woken):
                     continue
                 if rule and self.rules[rule].open:
                     decided.append((x, rule))
@@ -179,14 +203,14 @@ class Workers:
     def told(self, x: Live) -> bool:
         """Anything was said of it."""
         asked = self._asked.get(x.uid)
-        return asked is not None and bool(asked.serves or asked.woken or asked.outs)
+        return asked is not None and bool(asked.serves or asked.woken or asked.outs or asked.held)
 
     def forget(self, x: Live) -> None:
         """It is held no more. What contradicts may still come."""
         asked = self._asked.get(x.uid)
         if asked is None:
             return
-        for segment in {asked.own, *asked.outs}:
+        for segment in {asked.own, asked.held, *asked.outs}:
             waiting = self._of_segment.get(segment)
             if waiting is not None and asked in waiting:
                 waiting.remove(asked)
@@ -201,9 +225,11 @@ class Workers:
         """The rule by which the request belongs to the segment's exchange, "" if it does not;
         ``within``: it was written after that exchange began."""
         own, out = asked.own == segment, segment in asked.outs
-        if segment in asked.late:
+        if asked.held == segment:
+            rule = HELD
+        elif segment in asked.late or asked.held:
             return ""
-        if out:
+        elif out:
             rule = BOTH if asked.woken == segment else FAR if asked.far else OUT
         elif own and not asked.outs:
             rule = OWN

@@ -25,7 +25,21 @@ _LIBRARY = re.compile(r"/libpython(\d+\.\d+)[^/]*\.so")
 _MUSL = re.compile(r"/(ld-musl-|libc\.musl-)[^/]*\.so")
 _NAMED = re.compile(r"/python(\d+\.\d+)$")
 _FREE_THREADED = "_Py_DecRefShared"
-_SYMBOLS = ("_PyRuntime", "PyContext_Type", "Py_Version", _FREE_THREADED)
+_TYPES = {
+    "list_type": "PyList_Type",
+    "list_iterator_type": "PyListIter_Type",
+    "tuple_type": "PyTuple_Type",
+    "set_type": "PySet_Type",
+    "cell_type": "PyCell_Type",
+}
+"""Members of struct python_info_t that are addresses of the interpreter's own types."""
+_POOL_TYPES = {
+    "work_type": (b"concurrent.futures.thread", b"_WorkItem"),
+    "future_type": (b"concurrent.futures._base", b"Future"),
+    "aio_future_type": (b"_asyncio", b"Future"),
+}
+"""Likewise, of types that are in a module: its name, and the type's. asyncio's is not needed."""
+_SYMBOLS = ("_PyRuntime", "PyContext_Type", "Py_Version", _FREE_THREADED, *_TYPES.values())
 COPY = "PyContext_CopyCurrent"
 # struct pthread of glibc on x86-64: the first block of thread-specific data, {seq, data} each.
 _SPECIFIC_BLOCK = 0x310
@@ -50,6 +64,17 @@ FROM_TABLE = (
     "thread_task",
     "future_awaited_by",
     "dict_keys_old",
+    "frame_of_thread",
+    "frame_within",
+    "frame_previous",
+    "frame_code",
+    "frame_top",
+    "frame_counts",
+    "frame_locals",
+    "code_locals",
+    "object_values",
+    "work_future",
+    "future_callbacks",
 )
 """Members of struct python_info_t that are offsets of the table."""
 
@@ -224,7 +249,20 @@ def _walk(memory: Memory, symbols: dict[str, int], known: dict[str, int]) -> dic
         "tasks": tasks,
         "tls": _SPECIFIC_BLOCK + 16 * key + 8,
         **{name: known[name] for name in FROM_TABLE},
+        **_pool_types(memory, symbols, modules, old),
     }
+
+
+def _pool_types(memory: Memory, symbols: dict[str, int], modules: int, old: bool) -> dict[str, int]:
+    """What is needed to tell for whom a worker of a pool works; nothing until the program has
+    imported such pools."""
+    found = {ours: symbols.get(theirs, 0) for ours, theirs in _TYPES.items()}
+    for ours, (module, name) in _POOL_TYPES.items():
+        thing = dict_item(memory, modules, module, old)
+        place = memory.word(thing + _MODULE_DICT) if thing else 0
+        found[ours] = dict_item(memory, place, name, old) if place else 0
+    known = all(value for ours, value in found.items() if ours != "aio_future_type")
+    return found if known else {}
 
 
 def _type_name(memory: Memory, thing: int) -> bytes:

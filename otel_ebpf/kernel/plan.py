@@ -78,6 +78,8 @@ TAIL_PROGRAMS = (
     "prog_datagram_receive",
     "prog_datagram",
     "prog_datagram_who",
+    "prog_py_work",
+    "prog_py_wait",
 )
 """Programs of ``__progs_jmp_tp_map``, by index."""
 
@@ -105,7 +107,9 @@ SPARED_PROGRAMS = {
     ),
     "kp_messages": "databases over TLS",
     **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
-    "prog_pool": "for whom threads of pools work",
+    **dict.fromkeys(
+        ("prog_pool", "prog_py_work", "prog_py_wait"), "for whom threads of pools work"
+    ),
     **dict.fromkeys(("kp_headers", "kp_header_map", "kp_header_rest"), _HEADERS),
     "kp_frames": "Node's frames of AsyncLocalStorage when they move",
     "prog_python": "whose task of CPython's asyncio asked",

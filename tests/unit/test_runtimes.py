@@ -46,7 +46,8 @@ def image(pid: int, language: str, exe: str, runtime: str = "") -> ProcessImage:
 
 
 def test_a_python_is_looked_at_until_its_tasks_are_found() -> None:
-    kernel, answers = Kernel(), [None, {"tasks": 0}, {"tasks": 7}]
+    all_of_it = {"tasks": 7, "work_type": 8}
+    kernel, answers = Kernel(), [None, {"tasks": 0}, {"tasks": 7}, all_of_it]
     followed = Runtimes(kernel, lambda _: answers.pop(0))
     followed.runs(image(5, "python", "/usr/bin/python3.11", "cpython"), 0.0)
     assert followed.next_look() == FIRST_LOOK
@@ -54,12 +55,14 @@ def test_a_python_is_looked_at_until_its_tasks_are_found() -> None:
     assert (followed.python, followed.tasks) == ({5}, set())
     followed.tick(FIRST_LOOK * 3)
     assert followed.tasks == {5}
+    followed.tick(FIRST_LOOK * 7)  # and what its pools' workers are at
     assert followed.next_look() is None
     maps = [(name, members) for _, name, members in kernel.set]
     assert maps == [
         (PYTHON_MAP, {"tasks": 0}),
         ("proc_info_map", {"python": 1}),
         (PYTHON_MAP, {"tasks": 7}),
+        (PYTHON_MAP, all_of_it),
     ]
 
 
@@ -154,6 +157,20 @@ def test_copies_are_followed_once_and_as_long_as_the_process_runs(
     assert followed.copies == 1
     followed.ended(5)
     assert kernel.uprobes == {}
+
+
+def test_copies_are_left_alone_where_the_jobs_of_pools_tell_as_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtimes, "place_of_copies", lambda _: ("/python", 64))
+    kernel, answers = Kernel(), [{"tasks": 7}, {"tasks": 7, "work_type": 8}]
+    followed = Runtimes(kernel, lambda _: answers.pop(0))
+    followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
+    followed.need_copies(5)  # by now the program has imported its pools
+    assert kernel.set[-1] == (5, PYTHON_MAP, {"tasks": 7, "work_type": 8})
+    assert kernel.uprobes == {}
+    followed.need_copies(5)  # and that was not enough
+    assert kernel.uprobes == {1: 5}
 
 
 def test_threads_are_followed_without_the_lock_that_all_of_a_pythons_threads_take() -> None:

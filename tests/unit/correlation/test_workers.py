@@ -134,6 +134,33 @@ def test_who_began_to_wait_too_late_claims_nothing_but_contradicts() -> None:
     assert world.counts["no_parent.wakes_disagree"] == 1
 
 
+def test_who_holds_the_jobs_result_is_whom_the_call_is_for_though_nobody_was_woken() -> None:
+    world = Pool()
+    world.made("/of-b", 0, A, B, how=workers.NO_WAKE)
+    world.made("/lock", 0, 0, A, how=workers.LATE)  # A has waited for a lock since
+    world.feed(world.second.server.tell(layout.WAKE, uid=world.uid, goid=B, rule=workers.NO_WAKE))
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    for path in ("/of-b", "/lock"):
+        assert_child(world.span(path), world.server_span("/b"), workers.HELD)
+    checks = world.correlator.parents.checks(2)
+    assert (checks[workers.HELD], checks["pool.future_right"]) == ("believed", "2 of 2")
+
+
+def test_a_job_whose_result_two_wait_for_or_that_wakes_another_is_nobodys() -> None:
+    world = Pool()
+    world.made("/two", 0, 0, A, B, how=workers.NO_WAKE)
+    world.made("/other", 0, 0, A, how=workers.NO_WAKE)
+    world.feed(world.second.server.tell(layout.WAKE, uid=world.uid, goid=B))
+    world.answer(world.first, A)
+    world.answer(world.second, B)
+    world.wait(SECOND)
+    assert_root(world.span("/two"))
+    assert_root(world.span("/other"))
+    assert world.counts["no_parent.wakes_disagree"] == 2
+
+
 def test_a_contradiction_that_comes_after_the_response_counts_still() -> None:
     world = Pool()
     world.made("/out", 0, 0, A)
