@@ -8,10 +8,11 @@ all else is what clients do on their own account, or the program's own administr
 from __future__ import annotations
 
 import base64
-from typing import Any
 
-from .base import EGRESS, REQUEST, RESPONSE, Message
+from .base import EGRESS, REQUEST, Message
+from .by_number import ByNumber
 from .descriptor import Descriptor
+from .half import Half
 from .kafka_api import (
     API_VERSIONS,
     APIS,
@@ -32,7 +33,7 @@ from .kafka_calls import (
     produce_request,
     produce_response,
 )
-from .kafka_frames import BAD, FRAME, LONGEST, Body, Frames, Unseen
+from .kafka_frames import LONGEST, Body, Frames, Unseen
 from .kafka_layouts import layout, read
 from .kafka_memory import KafkaMemory
 from .messaging import UNLESS_FAILED, MessagingRequest, MessagingResponse
@@ -82,161 +83,68 @@ def plausible(head: bytes) -> bool:
     return -1 <= name < 256 and name + 10 <= size and all(c >= 32 for c in shown)
 
 
-class KafkaParser:
-    """One connection. Follows ``base.PairingParser``; never raises on any bytes.
+class KafkaParser(ByNumber):
+    """One connection.
 
     Memory is bounded: ``MAX_OUTSTANDING`` calls, and the parts of one frame each way.
     """
 
-    __slots__ = (
-        "_answers",
-        "_calls",
-        "_doubts",
-        "_memory",
-        "_prefix",
-        "_process",
-        "_requests",
-        "_serial",
-        "_step",
-        "_wanted",
-        "client",
-        "desyncs",
-        "upgraded",
-    )
+    __slots__ = ("_calls", "_doubts", "_memory", "_process", "_wanted")
+
+    alone = range(4, 5)
+    _requests: Frames
+    _replies: Frames
 
     def __init__(self) -> None:
-        self.client = -1
-        self.desyncs = 0
-        self.upgraded: str | None = None
-        self._requests = Frames()
-        self._answers = Frames()
+        super().__init__(Frames(plausible), Frames(self._answers))
         self._calls: dict[int, Call] = {}
         """By correlation id, the oldest first."""
-        self._step = [False, False]
-        """By direction: where frames begin is known."""
-        self._prefix: list[tuple[bytes, int, Any] | None] = [None, None]
-        """By direction: a frame's length, read alone while out of step."""
         self._doubts = False
         """Some calls are doubtful."""
-        self._serial = 0
         self._wanted: dict[tuple[object, int], int] = {}
         self._memory = KafkaMemory()
         self._process = 0
-
-    @property
-    def open_ended(self) -> bool:
-        """See ``base.Parser.open_ended``."""
-        return False
-
-    @property
-    def in_step(self) -> bool:
-        """Where frames begin is known."""
-        return self._step[0] and self._step[1]
-
-    def begin(self, client: int, fresh: bool) -> None:
-        """See ``base.PairingParser.begin``."""
-        self.client = client
-        self._step = [fresh, fresh]
 
     def remember(self, memory: KafkaMemory, process: int) -> None:
         """``memory``: what all connections know; ``process``: whose this one is."""
         self._memory = memory
         self._process = process
 
-    def feed(
-        self,
-        direction: int,
-        data: bytes,
-        length: int,
-        ts: int,
-        end_ts: int,
-        token: Any,
-        tail: bytes = b"",
-    ) -> list[Message]:
-        """See ``base.Parser.feed``."""
-        out: list[Message] = []
-        if self.upgraded is not None or not length:
-            return out
-        frames = self._requests if direction == self.client else self._answers
-        if not self._step[direction] and not self._catch_up(direction, data, length, ts, token):
-            return out
-        asks = direction == self.client
-        at, size = 0, len(data)
-        while at < size:
-            if not frames.inside and size - at >= 14 and not self._fits(asks, data[at : at + 16]):
-                self._lose(direction)
-                return out
-            at, outcome = frames.feed(data, at, ts, token)
-            if outcome == FRAME:
-                self._frame(asks, token, end_ts, out)
-                if not self._step[direction]:
-                    return out
-            elif outcome == BAD:
-                self._lose(direction)
-                return out
-        if length > size:
-            outcome = frames.skip(length - size) if frames.inside else BAD
-            if outcome == FRAME:
-                self._frame(asks, token, end_ts, out)
-            elif outcome == BAD:
-                self._lose(direction, desync=False)
-        return out
-
     # Framing
 
-    def _fits(self, asks: bool, head: bytes) -> bool:
-        """Whether what begins so can be meant."""
-        if asks:
-            return plausible(head)
+    def _answers(self, head: bytes) -> bool:
+        """Whether an answer to a call that waits can begin so."""
         size = int.from_bytes(head[:4], "big")
         return 4 <= size < LONGEST and int.from_bytes(head[4:8], "big", signed=True) in self._calls
 
-    def _catch_up(self, direction: int, data: bytes, length: int, ts: int, token: Any) -> bool:
-        """A segment out of step: whether a frame begins with it."""
-        asks = direction == self.client
-        frames = self._requests if asks else self._answers
-        prefix, self._prefix[direction] = self._prefix[direction], None
-        for before in (prefix, None):
-            head = (before[0] if before else b"") + data[:16]
-            if len(head) >= (12 if asks else 8) and self._fits(asks, head):
-                frames.reset()
-                self._step[direction] = True
-                if before:
-                    frames.feed(before[0], 0, before[1], before[2])
-                return True
-        if len(data) == length == 4:
-            self._prefix[direction] = data, ts, token
-        return False
+    def _fits(self, half: Half, head: bytes) -> bool:
+        if half is self._requests:
+            return plausible(head)
+        return len(head) >= 8 and self._answers(head)
 
-    def _lose(self, direction: int, desync: bool = True) -> None:
-        """Where frames begin is not known any more."""
-        self.desyncs += desync
-        self._step[direction] = False
-        if direction == self.client:
-            self._requests.reset()
-        else:
-            self._answers.reset()
+    def _lose(self, half: Half, desync: bool = True) -> None:
+        super()._lose(half, desync)
+        if half is self._replies:
             for call in self._calls.values():
                 call.doubtful = self._doubts = True
 
-    def _frame(self, asks: bool, token: Any, end_ts: int, out: list[Message]) -> None:
-        frames = self._requests if asks else self._answers
+    def _unit(self, frames: Frames) -> None:
         body = frames.body()
         try:
-            if asks:
-                self._asked(body, token, end_ts, out)
+            if frames is self._requests:
+                self._request(body)
             else:
-                self._told(body, token, end_ts, out)
+                self._answered(body)
         except Unseen:
             return
 
     # Requests
 
-    def _asked(self, body: Body, token: Any, end_ts: int, out: list[Message]) -> None:
+    def _request(self, body: Body) -> None:
         number, version, correlation = body.number(2), body.number(2), body.number(4)
         api = APIS.get(number)
         if api is None or not 0 <= version < _NEWEST:
-            self._lose(self.client)
+            self._lose(self._requests)
             return
         call = Call(number, version)
         answered = True
@@ -258,18 +166,16 @@ class KafkaParser:
                 head.chatter = 0 if api.name in OWN else UNLESS_FAILED
             self._message(call, head, 0)
         for message in call.messages:
-            message.end = end_ts
-            message.last_token = token
             message.oneway = not answered
             message.truncated = self._cut(call)
-        out += call.messages
+        self._out += call.messages
         if not answered:
             return
         before = self._calls.pop(correlation, None)
         if before is not None:
-            self._give_up(before, out)
+            self._give_up_call(before)
         if len(self._calls) >= MAX_OUTSTANDING:
-            self._give_up(self._calls.pop(next(iter(self._calls))), out)
+            self._give_up_call(self._calls.pop(next(iter(self._calls))))
         self._calls[correlation] = call
 
     @staticmethod
@@ -300,13 +206,8 @@ class KafkaParser:
     def _message(self, call: Call, head: MessagingRequest, place: int) -> Message:
         """Adds a request; ``place``: where in the frame it begins, apart from others."""
         frames = self._requests
-        message = Message(
-            REQUEST, self.client, frames.start, frames.token, frames.offset + place, head
-        )
-        self._serial += 1
-        message.stream = self._serial
-        message.length = frames.length if not call.messages else 0
-        message.complete = True
+        message = self._asked(frames, frames.length if not call.messages else 0, head)
+        message.offset += place
         call.messages.append(message)
         return message
 
@@ -340,14 +241,14 @@ class KafkaParser:
 
     # Answers
 
-    def _told(self, body: Body, token: Any, end_ts: int, out: list[Message]) -> None:
+    def _answered(self, body: Body) -> None:
         correlation = body.number(4)
         call = self._calls.get(correlation)
         if call is None:
-            self._lose(1 - self.client)
+            self._lose(self._replies)
             return
         if self._doubts:
-            self._settle_doubts(call, out)
+            self._settle_doubts(call)
         del self._calls[correlation]
         api = APIS[call.api]
         known = call.version <= api.newest
@@ -356,7 +257,7 @@ class KafkaParser:
             if known:
                 body.tags()
         if known and call.api == PRODUCE:
-            self._produced(call, produce_response(body, call.version), token, end_ts, out)
+            self._produced(call, produce_response(body, call.version))
         elif known and call.api == FETCH:
             told = fetch_response(body, call.version, self._wanted)
             if call.parts is not None and call.parts.follower:
@@ -364,24 +265,22 @@ class KafkaParser:
             elif not told.whole and not told.parts and body.size > _SURELY:
                 told.parts = [Part("", b"", 0)]
                 told.parts[0].records.whole = False
-            self._fetched(call, told, token, end_ts, out)
+            self._fetched(call, told)
         else:
             answer = read(body, layout(call.api, call.version))
             self._memory.learn_topics(answer.topics)
-            self._answer(call.messages[0], answer.error, token, end_ts, out)
+            self._answer(call.messages[0], answer.error)
 
-    def _settle_doubts(self, call: Call, out: list[Message]) -> None:
+    def _settle_doubts(self, call: Call) -> None:
         """Answers come in order: those of calls before this one that are doubtful were lost."""
         before = list(self._calls.items())
         for number, other in before[: next(n for n, (_, c) in enumerate(before) if c is call)]:
             if other.doubtful:
                 del self._calls[number]
-                self._give_up(other, out)
+                self._give_up_call(other)
         self._doubts = any(other.doubtful for other in self._calls.values() if other is not call)
 
-    def _produced(
-        self, call: Call, told: Parts, token: Any, end_ts: int, out: list[Message]
-    ) -> None:
+    def _produced(self, call: Call, told: Parts) -> None:
         """Each topic has its own answer; one that was not seen being asked for is told of now."""
         parts = call.parts.parts if call.parts is not None else []
         waiting = {
@@ -394,24 +293,22 @@ class KafkaParser:
                 if part.offset >= 0 and asked.records.count == 1 and len(asked.partitions) == 1:
                     message.head.offset = part.offset
             elif call.parts is None or not call.parts.whole:
-                message = self._late(call, self._send(call, part), out)
+                message = self._late(call, self._send(call, part))
                 message.truncated = True
             else:
                 continue
-            self._answer(message, part.error, token, end_ts, out)
+            self._answer(message, part.error)
         for _, message in waiting.values():
-            self._answer(message, 0, token, end_ts, out, truncated=True)
+            self._answer(message, 0, truncated=True)
 
-    def _fetched(
-        self, call: Call, told: Parts, token: Any, end_ts: int, out: list[Message]
-    ) -> None:
+    def _fetched(self, call: Call, told: Parts) -> None:
         """Each topic of which there are messages, or an error, is a call of its own."""
         first = call.messages[0]
         if not told.parts or told.error:
-            self._answer(first, told.error, token, end_ts, out, truncated=not told.whole)
+            self._answer(first, told.error, truncated=not told.whole)
             return
         for number, part in enumerate(told.parts):
-            message = first if not number else self._late(call, self._head(call, "poll"), out)
+            message = first if not number else self._late(call, self._head(call, "poll"))
             head = message.head
             head.operation, head.type = "poll", "receive"
             self._fill(head, part)
@@ -421,11 +318,11 @@ class KafkaParser:
                 head.offset = part.records.first
             if part.records.bytes or error_name(part.error) not in USUAL_ERRORS:
                 head.chatter = 0
-            self._answer(message, part.error, token, end_ts, out, truncated=not part.records.whole)
+            self._answer(message, part.error, truncated=not part.records.whole)
         if told.unseen:
             message.head.notes["otel_ebpf.kafka.topics_unseen"] = told.unseen
 
-    def _late(self, call: Call, head: MessagingRequest, out: list[Message]) -> Message:
+    def _late(self, call: Call, head: MessagingRequest) -> Message:
         """One more request of a call that was made: what it asked for is known now."""
         first = call.messages[0]
         message = Message(
@@ -437,57 +334,23 @@ class KafkaParser:
         message.end, message.last_token = first.end, first.last_token
         message.complete = True
         call.messages.append(message)
-        out.append(message)
+        self._out.append(message)
         return message
 
-    def _answer(
-        self,
-        request: Message,
-        code: int,
-        token: Any,
-        end_ts: int,
-        out: list[Message],
-        truncated: bool = False,
-    ) -> None:
-        frames = self._answers
+    def _answer(self, request: Message, code: int, truncated: bool = False) -> None:
+        frames = self._replies
         name = error_name(code)
-        message = Message(
-            RESPONSE, 1 - self.client, frames.start, frames.token, frames.offset,
-            MessagingResponse(error="" if name in USUAL_ERRORS else name),
-        )  # fmt: skip
-        message.stream = request.stream
-        message.end = end_ts
-        message.last_token = token
-        message.length = frames.length
+        head = MessagingResponse(error="" if name in USUAL_ERRORS else name)
+        message = self._answer_to(request, frames, frames.length, head)
         message.truncated = truncated
         message.complete = True
-        out.append(message)
+        self._out.append(message)
 
-    @staticmethod
-    def _give_up(call: Call, out: list[Message]) -> None:
+    def _give_up_call(self, call: Call) -> None:
         """Its answer will never be known."""
         for message in call.messages:
             message.error = "response_lost"
-            if message not in out:
-                out.append(message)
-
-    # Ends
-
-    def gap(self, direction: int, ts: int) -> list[Message]:
-        """See ``base.Parser.gap``."""
-        self._lose(direction, desync=False)
-        return []
-
-    def settle(self, ts: int) -> list[Message]:
-        """See ``base.Parser.settle``."""
-        return []
-
-    def close(self, ts: int, error: str | None = None) -> list[Message]:
-        """See ``base.Parser.close``."""
-        self._calls.clear()
-        self._requests.reset()
-        self._answers.reset()
-        return []
+            self._tell(message)
 
 
 PROTOCOL = Descriptor(

@@ -7,14 +7,16 @@ as long as lengths say where.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from .half import BAD, MORE, UNIT, Half
 
 KEPT = 40_960
 """Most bytes kept of a body, a little more than the kernel half captures."""
+_TELLING = 14
 LONGEST = 1 << 28
 """A longer frame is none."""
-
-MORE, FRAME, BAD = 0, 1, 2
 
 
 class Unseen(Exception):
@@ -137,23 +139,24 @@ class Body:
         return found
 
 
-class Frames:
-    """Finds frames in bytes that come in pieces.
+class Frames(Half):
+    """Frames.
+
+    Args:
+        fits: whether a frame can begin so; 14 bytes at least are given to it, 16 at most.
 
     Attributes:
-        start, token, offset: when and where the latest frame began; length: its bytes, with
-            those of the length itself.
+        length: bytes of the frame, with those of the length itself.
     """
 
-    __slots__ = ("_head", "_kept", "_left", "_parts", "length", "offset", "start", "token")
+    __slots__ = ("_fits", "_head", "_kept", "_left", "_parts", "length")
 
-    def __init__(self) -> None:
-        self.start = self.offset = 0
-        self.token: Any = None
-        self.reset()
+    def __init__(self, fits: Callable[[bytes], bool]) -> None:
+        self._fits = fits
+        super().__init__()
 
     def reset(self) -> None:
-        """A frame's first byte comes next."""
+        """See ``Half.reset``."""
         self._head = b""
         self._left = -1
         self._kept = 0
@@ -162,14 +165,15 @@ class Frames:
 
     @property
     def inside(self) -> bool:
-        """A frame has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._left >= 0 or bool(self._head)
 
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``FRAME``,
-        ``MORE`` or ``BAD``."""
+        """See ``Half.feed``."""
         if self._left < 0:
             if not self._head:
+                if len(data) - at >= _TELLING and not self._fits(data[at : at + 16]):
+                    return at, BAD
                 self.start, self.token, self.offset = ts, token, at
                 self._parts = []
                 self._kept = 0
@@ -194,7 +198,7 @@ class Frames:
         if self._left:
             return at, MORE
         self._left = -1
-        return at, FRAME
+        return at, UNIT
 
     def _keep(self, place: int, part: bytes) -> None:
         parts = self._parts
@@ -204,15 +208,14 @@ class Frames:
             parts.append((place, part))
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one frame."""
+        """See ``Half.skip``."""
         if length > self._left:
             return BAD
         self._left -= length
         if self._left:
             return MORE
         self._left = -1
-        return FRAME
+        return UNIT
 
     def body(self) -> Body:
         """Of the frame that has just ended."""

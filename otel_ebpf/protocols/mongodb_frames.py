@@ -5,6 +5,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any
 
+from .half import BAD, MORE, UNIT, Half
+
 HEADER = Struct("<iiii")
 """Length with the header, the message's number, the number that it answers, its kind."""
 SIZE = 16
@@ -19,8 +21,6 @@ KINDS = frozenset(
     (REPLY, UPDATE, INSERT, QUERY, GET_MORE, DELETE, KILL_CURSORS, COMPRESSED, MESSAGE)
 )
 
-MORE, FRAME, BAD = 0, 1, 2
-
 
 def fits(head: bytes) -> bool:
     """Whether a message can begin so; ``head`` has at least 16 bytes."""
@@ -28,39 +28,26 @@ def fits(head: bytes) -> bool:
     return SIZE < length < LONGEST and kind in KINDS
 
 
-class Frames:
-    """Finds messages in bytes that come in pieces.
+class Frames(Half):
+    """Messages.
 
     Attributes:
         number, answers, kind: of the message that ``feed`` has completed, from its header.
         body: its first bytes behind the header, ``KEPT`` at most; whole: it is all of them.
-        start, token, offset: when and where it began; length: its bytes.
+        length: its bytes.
     """
 
     __slots__ = (
-        "_gap",
-        "_head",
-        "_kept",
-        "_left",
-        "_parts",
-        "answers",
-        "body",
-        "kind",
-        "length",
-        "number",
-        "offset",
-        "start",
-        "token",
-        "whole",
+        *("_gap", "_head", "_kept", "_left", "_parts"),
+        *("answers", "body", "kind", "length", "number", "whole"),
     )
 
     def __init__(self) -> None:
-        self.start = self.offset = self.number = self.answers = self.kind = 0
-        self.token: Any = None
-        self.reset()
+        self.number = self.answers = self.kind = 0
+        super().__init__()
 
     def reset(self) -> None:
-        """A message's first byte comes next."""
+        """See ``Half.reset``."""
         self._head = b""
         self._left = -1
         self._parts: list[bytes] = []
@@ -72,12 +59,11 @@ class Frames:
 
     @property
     def inside(self) -> bool:
-        """A message has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._left >= 0 or bool(self._head)
 
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``FRAME``,
-        ``MORE`` or ``BAD``."""
+        """See ``Half.feed``."""
         if self._left < 0:
             head = self._head
             if not head:
@@ -97,7 +83,7 @@ class Frames:
             if left <= len(data) - at and left <= KEPT:  # most messages
                 self.body = data[at : at + left]
                 self.whole = True
-                return at + left, FRAME
+                return at + left, UNIT
             self._left = left
             self._parts, self._kept, self._gap = [], 0, False
         taken = min(self._left, len(data) - at)
@@ -111,8 +97,7 @@ class Frames:
         return at + taken, self._ended()
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one message."""
+        """See ``Half.skip``."""
         if not 0 <= length <= self._left:
             return BAD
         self._gap = self._gap or length > 0
@@ -126,4 +111,4 @@ class Frames:
         self.body = b"".join(self._parts)
         self._parts = []
         self.whole = len(self.body) == self.length - SIZE
-        return FRAME
+        return UNIT

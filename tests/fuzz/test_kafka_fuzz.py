@@ -73,7 +73,7 @@ def test_any_bytes(segments: list[tuple[int, bytes, int]], fresh: bool) -> None:
         parser = talk.parser
         assert len(parser._calls) <= MAX_OUTSTANDING
         assert len(parser._wanted) <= MAX_PARTITIONS
-        for frames in (parser._requests, parser._answers):
+        for frames in (parser._requests, parser._replies):
             assert sum(len(part) for _, part in frames._parts) <= KEPT
     talk.keep(talk.parser.settle(talk.clock))
     talk.keep(talk.parser.close(talk.clock))

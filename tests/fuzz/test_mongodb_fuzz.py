@@ -66,7 +66,7 @@ def test_any_bytes(segments: list[tuple[int, bytes, int, int]], fresh: bool, cut
                     answered.append(told.stream)
         parser = talk.parser
         assert len(parser._calls) <= MAX_OUTSTANDING
-        assert parser._requests._kept <= KEPT and parser._answers._kept <= KEPT
+        assert parser._requests._kept <= KEPT and parser._replies._kept <= KEPT
     talk.keep(talk.parser.close(talk.clock))
     assert len(answered) == len(set(answered))
     assert set(talk.answers) <= {m.stream for m in talk.requests}
