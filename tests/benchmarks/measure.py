@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,12 +215,26 @@ def send_load(service: Service, scenario: Scenario, seconds: float) -> dict[str,
     return result
 
 
+def sink_of(stack: ExitStack) -> dict[str, str]:
+    """Starts what takes spans and forgets them; gives the environment that sends them there."""
+    sink = stack.enter_context(Service("sink", [build_go(HERE / "sink")]))
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    }
+
+
 @contextmanager
-def standing_in(share: float) -> Iterator[int]:
+def standing_in(share: float, env: Mapping[str, str]) -> Iterator[int]:
     """Work like the agent's, that takes ``share`` of a core, runs meanwhile; yields its pid."""
     command = [sys.executable, "-m", "tests.benchmarks.stand_in", str(share)]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout is not None
@@ -237,7 +251,7 @@ def beside(scenario: Scenario, share: float, seconds: float) -> float:
     with ExitStack() as stack:
         services = start(stack, scenario)
         send_load(services[0], replace(scenario, rate=0), 0.3)
-        stack.enter_context(standing_in(share))
+        stack.enter_context(standing_in(share, sink_of(stack)))
         before = sum(process_cpu(service.pid) for service in services)
         load = send_load(services[0], scenario, seconds)
         after = sum(process_cpu(service.pid) for service in services)
@@ -251,13 +265,7 @@ def measure(scenario: Scenario, *, traced: bool, seconds: float, output: str = "
         send_load(services[0], replace(scenario, rate=0), 0.3)
         agent = None
         if traced:
-            env = {}
-            if output == "otlp":
-                sink = stack.enter_context(Service("sink", [build_go(HERE / "sink")]))
-                env = {
-                    "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
-                    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-                }
+            env = sink_of(stack) if output == "otlp" else {}
             agent = stack.enter_context(
                 Agent(
                     *scenario.flags,
