@@ -82,6 +82,28 @@ INLINE struct __socket_data *burst_record(u64 generation, u32 offset)
 	return (struct __socket_data *)(b->data + at);
 }
 
+/* A record without payload, begun and still to be committed: of this type, by this thread. *b is its
+ * burst. */
+INLINE struct __socket_data *burst_begin(void *ctx, struct __socket_data_buffer **b, u8 type,
+					 u64 id, u64 now)
+{
+	struct __socket_data *r;
+	u64 at = 0;
+
+	*b = burst_reserve(ctx, now, &at);
+	if (!*b || at > BURST_DATA - RECORD_ROOM)
+		return 0;
+	r = (struct __socket_data *)((*b)->data + at);
+	__builtin_memset(r, 0, sizeof(*r));
+	r->type = type;
+	r->tgid = id >> 32;
+	r->tid = (u32)id;
+	r->ts = now;
+	r->end_ts = now;
+	r->size = sizeof(*r);
+	return r;
+}
+
 INLINE void burst_commit(struct __socket_data_buffer *b, u32 size)
 {
 	b->len += size;

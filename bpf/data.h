@@ -13,6 +13,7 @@
 #include "sent.h"
 #include "tls.h"
 #include "turns.h"
+#include "way_out.h"
 
 /* Program 0. op_buf holds direction, fd, sk, buffer and the bytes moved. */
 INLINE int run_data(void *ctx)
@@ -128,17 +129,7 @@ INLINE int run_data(void *ctx)
 	if ((r->direction == EGRESS && (!op->works || begins != BEGINS_REQUEST)) || begins == BEGINS_NOTHING ||
 	    (st->context && begins == BEGINS_REQUEST && !op->births))
 		op->go = 0;
-	if (op->pools && (begins != BEGINS_NOTHING || pool_answers(st, r)))
-		__progs_jmp_tp_map.call(ctx, PROG_POOL);
-	if (op->python && r->direction == EGRESS && begins != BEGINS_NOTHING)
-		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
-	if (op->turns && r->direction == EGRESS && begins != BEGINS_NOTHING)
-		__progs_jmp_tp_map.call(ctx, PROG_TURN);
-	if (op->capture < op->count)
-		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
-	if (op->go)
-		__progs_jmp_tp_map.call(ctx, PROG_GO);
-	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	segment_leaves(ctx, op, st, begins);
 	return 0;
 }
 

@@ -32,6 +32,20 @@ INLINE void go_bind_server(struct op_t *op, struct socket_state_t *st, struct pr
 		st->context = context;
 }
 
+/* Whose request the context belongs to at which s->walk begins. */
+INLINE void go_find_context(void *ctx, struct op_t *op, struct go_scan_t *s, struct proc_info_t *pi)
+{
+	struct __socket_data *r = &op->rec;
+
+	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
+	if (s->walk.kind && !op->looked) {
+		op->looked = 1;
+		go_look(ctx, op, s, PROG_GO);
+	}
+	if (r->context_uid)
+		r->flags |= FLAG_CONTEXT;
+}
+
 /* A request leaves on a goroutine that is in a call of a database. */
 INLINE void go_find_work(void *ctx, struct op_t *op, struct proc_info_t *pi)
 {
@@ -43,13 +57,7 @@ INLINE void go_find_work(void *ctx, struct op_t *op, struct proc_info_t *pi)
 	if (!work || !s)
 		return;
 	go_walk_of(&s->walk, work->itab, work->context);
-	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
-	if (s->walk.kind && !op->looked) {
-		op->looked = 1;
-		go_look(ctx, op, s, PROG_GO);
-	}
-	if (r->context_uid)
-		r->flags |= FLAG_CONTEXT;
+	go_find_context(ctx, op, s, pi);
 }
 
 /* A word of what s->block holds of an object, at this offset in it. */
@@ -89,13 +97,7 @@ INLINE void go_find_caller(void *ctx, struct op_t *op, struct socket_state_t *st
 	context = pi->rc_treq >= 0 ? go_part(s, pi->rc_treq) + pi->treq_ctx
 				   : go_part(s, pi->rc_req) + pi->request_ctx;
 	go_walk_from(&s->walk, context);
-	r->context_uid = go_walk(&s->walk, pi, r->tgid, op->looked);
-	if (s->walk.kind && !op->looked) {
-		op->looked = 1;
-		go_look(ctx, op, s, PROG_GO);
-	}
-	if (r->context_uid)
-		r->flags |= FLAG_CONTEXT;
+	go_find_context(ctx, op, s, pi);
 	READ_USER(waiter, channel, pi->hchan_recvq);
 	if (!waiter) {
 		count(STAT_GO_NOT_PARKED);

@@ -130,24 +130,13 @@ INLINE int tls_read(struct pt_regs *regs, struct proc_info_t *pi, u64 id, u64 g,
 	struct socket_state_t *st = tls_beneath(&key, conn, n, &beneath);
 	if (!st)
 		return 0;
-	st->tls_late = 0;
-	struct __http2_stack *s = stack_take(id);
-	if (!s) {
-		count_safely(STAT_TLS_CROWDED);
-		st->bytes[INGRESS] += n; /* a gap is seen by its size */
+	struct __http2_stack *s = tls_begin_read(st, &beneath, id, buf, n);
+	if (!s)
 		return 0;
-	}
-	tls_record(s, RECORD_DATA, INGRESS, CALL_TLS_READ | (st->tls_whole ? TLS_WHOLE : 0), id,
-		   bpf_ktime_get_ns());
-	s->op.sk = beneath.sk;
-	s->op.buf = buf;
-	s->op.count = n;
 	s->op.g = g;
 	s->op.births = pi->births < 255;
 	s->op.unit = goroutine_unit(key.tgid, goid);
 	s->op.rec.goid = goid;
-	s->op.rec.fd = beneath.fd;
-	s->op.rec.length = n;
 	s->op.rec.ref_ts = tls_read_place(pi, st, beneath.sk, conn, n);
 	__progs_jmp_kp_map.call(regs, KP_DATA);
 	stack_leave(s);

@@ -14,6 +14,7 @@
 #include "socket_record.h"
 #include "tls.h"
 #include "turns.h"
+#include "way_out.h"
 
 #define MESSAGE_SLICES 32 /* times what is captured of a run in HTTP */
 #define MESSAGE_MOST 32768
@@ -195,19 +196,10 @@ INLINE int run_message(void *ctx)
 	take_payload(op, st, secret ? secret : op->most);
 	if (secret)
 		st->captured = MESSAGE_MOST + 1; /* nor what follows in the same run */
+	op->secret = st->captured > MESSAGE_MOST; /* nor the last bytes of either */
 	if (begins != BEGINS_REQUEST || (r->direction == EGRESS && !op->works))
 		op->go = 0;
-	if (op->pools && (begins != BEGINS_NOTHING || pool_answers(st, r)))
-		__progs_jmp_tp_map.call(ctx, PROG_POOL);
-	if (op->python && r->direction == EGRESS && begins != BEGINS_NOTHING)
-		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
-	if (op->turns && r->direction == EGRESS && begins != BEGINS_NOTHING)
-		__progs_jmp_tp_map.call(ctx, PROG_TURN);
-	if (op->capture < r->length && !secret) /* whose last bytes are secret, too */
-		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
-	if (op->go)
-		__progs_jmp_tp_map.call(ctx, PROG_GO);
-	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	segment_leaves(ctx, op, st, begins);
 	return 0;
 }
 

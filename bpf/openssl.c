@@ -115,23 +115,12 @@ int ssl_read_exit(struct pt_regs *regs)
 		ssl_unplaced();
 		return 0;
 	}
-	st->tls_late = 0;
-	struct __http2_stack *s = stack_take(id);
-	if (!s) {
-		count_safely(STAT_TLS_CROWDED);
-		st->bytes[INGRESS] += n; /* a gap is seen by its size */
+	struct __http2_stack *s = tls_begin_read(st, &beneath, id, call.buf, n);
+	if (!s)
 		return 0;
-	}
-	tls_record(s, RECORD_DATA, INGRESS, CALL_TLS_READ | (st->tls_whole ? TLS_WHOLE : 0), id,
-		   bpf_ktime_get_ns());
 	s->op.go = 0;
-	s->op.sk = beneath.sk;
-	s->op.buf = call.buf;
-	s->op.count = n;
 	s->op.unit = id;
 	s->op.rec.flags = 0;
-	s->op.rec.fd = beneath.fd;
-	s->op.rec.length = n;
 	s->op.rec.ref_ts = ssl_read_place(st, beneath.sk, n, call.len);
 	__progs_jmp_kp_map.call(regs, KP_DATA);
 	stack_leave(s);

@@ -17,6 +17,7 @@
 #define OTEL_EBPF_POOLS_H
 
 #include "trace.h"
+#include "way_out.h"
 
 #define POOL_FD (1ULL << 63) /* place of an eventfd, with its descriptor */
 #define POOL_SIGNAL 8 /* bytes that move through it */
@@ -64,25 +65,16 @@ INLINE void pool_bears(u32 tgid, u32 tid)
 }
 
 /* A response has led to a wake of this thread, which serves requests. */
-INLINE void tell_wake(void *ctx, u64 id, u64 uid, u64 segment, u8 hops,
-		      u64 now)
+INLINE void tell_wake(void *ctx, u64 id, u64 uid, u64 segment, u8 hops, u64 now)
 {
-	u64 at = 0;
-	struct __socket_data_buffer *b = burst_reserve(ctx, now, &at);
+	struct __socket_data_buffer *b;
+	struct __socket_data *r = burst_begin(ctx, &b, RECORD_WAKE, id, now);
 
-	if (!b || at > BURST_DATA - RECORD_ROOM)
+	if (!r)
 		return;
-	struct __socket_data *r = (struct __socket_data *)(b->data + at);
-	__builtin_memset(r, 0, sizeof(*r));
-	r->type = RECORD_WAKE;
-	r->tgid = id >> 32;
-	r->tid = (u32)id;
-	r->ts = now;
-	r->end_ts = now;
 	r->uid = uid;
 	r->goid = segment;
 	r->rule = hops;
-	r->size = sizeof(*r);
 	burst_commit(b, sizeof(*r));
 }
 
@@ -173,12 +165,6 @@ INLINE void pool_waits_for_many(u64 id)
 	}
 }
 
-/* These bytes go on with a response. */
-INLINE bool pool_answers(struct socket_state_t *st, struct __socket_data *r)
-{
-	return st->role == ROLE_SERVER && r->direction == EGRESS;
-}
-
 /* Program 19: a message begins, or a response goes on. */
 INLINE int run_pool(void *ctx)
 {
@@ -226,9 +212,7 @@ out:
 		__progs_jmp_tp_map.call(ctx, PROG_PY_WORK);
 	if (op->python && r->direction == EGRESS && r->begins != BEGINS_NOTHING)
 		__progs_jmp_tp_map.call(ctx, PROG_PYTHON);
-	if (op->capture < r->length)
-		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
-	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	segment_ends(ctx, op);
 	return 0;
 }
 

@@ -42,21 +42,14 @@ INLINE void refer_all(struct member_fields_offset *o, u32 parent, u32 child)
 
 INLINE void tell_process(void *ctx, u8 type, u32 tgid, u32 tid, u64 other)
 {
-	u64 now = bpf_ktime_get_ns(), at = 0;
-	struct __socket_data_buffer *b = burst_reserve(ctx, now, &at);
+	u64 id = (u64)tgid << 32 | tid, now = bpf_ktime_get_ns();
+	struct __socket_data_buffer *b;
+	struct __socket_data *r = burst_begin(ctx, &b, type, id, now);
 
-	if (!b || at > BURST_DATA - RECORD_ROOM)
+	if (!r)
 		return;
-	struct __socket_data *r = (struct __socket_data *)(b->data + at);
-	__builtin_memset(r, 0, sizeof(*r));
-	r->type = type;
-	r->tgid = tgid;
-	r->tid = tid;
-	r->ts = now;
-	r->end_ts = now;
 	r->uid = other;
 	bpf_get_current_comm(r->local_addr, 16);
-	r->size = sizeof(*r);
 	burst_commit(b, sizeof(*r));
 }
 

@@ -12,6 +12,7 @@
 #include "java.h"
 #include "python_tasks.h"
 #include "trace.h"
+#include "way_out.h"
 
 /* What the context was copied from, and when; 0: not known, or that one has ended since and
  * another has its address. */
@@ -109,9 +110,7 @@ INLINE int run_python(void *ctx)
 	}
 out:
 	op->python = 0;
-	if (op->capture < op->rec.length)
-		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
-	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	segment_ends(ctx, op);
 	return 0;
 }
 

@@ -61,27 +61,19 @@ INLINE void read_seq(struct member_fields_offset *o, struct op_t *op, struct soc
 INLINE void tell(void *ctx, u8 type, u64 id, struct socket_state_t *st, u8 direction, u64 length,
 		 u64 ref_ts)
 {
-	u64 now = bpf_ktime_get_ns(), at = 0;
 	struct __socket_data_buffer *b;
+	struct __socket_data *r;
 
 	if (!st->protocol && !st->before_len)
 		return;
-	b = burst_reserve(ctx, now, &at);
-	if (!b || at > BURST_DATA - RECORD_ROOM)
+	r = burst_begin(ctx, &b, type, id, bpf_ktime_get_ns());
+	if (!r)
 		return;
-	struct __socket_data *r = (struct __socket_data *)(b->data + at);
-	__builtin_memset(r, 0, sizeof(*r));
 	fill_address(r, st);
-	r->type = type;
 	r->direction = direction;
-	r->tgid = id >> 32;
-	r->tid = (u32)id;
-	r->ts = now;
-	r->end_ts = now;
 	r->length = length;
 	r->ref_ts = ref_ts;
 	r->uid = st->uid;
-	r->size = sizeof(*r);
 	burst_commit(b, sizeof(*r));
 }
 

@@ -5,6 +5,17 @@
 #include "go_births.h"
 #include "go_handlers.h"
 
+/* What is carried is the socket's current request, or more of it. */
+INLINE void trace_goes_on(struct trace_info_t *t, struct socket_state_t *st, u64 now)
+{
+	if (t->uid != st->uid)
+		t->begun = now;
+	t->uid = st->uid;
+	t->socket_id = st->socket_id;
+	t->ts = now;
+	t->responded = 0;
+}
+
 /* The unit has read (part of) the socket's current request. */
 INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 {
@@ -14,12 +25,7 @@ INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 	if (!unit || (st->counted && st->trace_key == unit)) {
 		t = __trace_map.lookup(&unit);
 		if (unit && t) {
-			if (t->uid != st->uid)
-				t->begun = now;
-			t->uid = st->uid;
-			t->socket_id = st->socket_id;
-			t->ts = now;
-			t->responded = 0;
+			trace_goes_on(t, st, now);
 		}
 		return;
 	}
@@ -54,12 +60,7 @@ INLINE void carry(struct op_t *op, struct socket_state_t *st, u64 now)
 		t->ambiguous = 1;
 		t->loop |= LOOP_SEVERAL;
 	}
-	if (t->uid != st->uid)
-		t->begun = now;
-	t->uid = st->uid;
-	t->socket_id = st->socket_id;
-	t->ts = now;
-	t->responded = 0;
+	trace_goes_on(t, st, now);
 }
 
 /* A goroutine that connects on behalf of its ancestor's request: what it starts

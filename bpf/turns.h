@@ -18,6 +18,7 @@
 
 #include "node_frames.h"
 #include "trace.h"
+#include "way_out.h"
 
 #define MS_NS 1000000ULL
 
@@ -168,9 +169,7 @@ INLINE int run_turn(void *ctx)
 		}
 	}
 	op->turns = 0;
-	if (op->capture < op->rec.length)
-		__progs_jmp_tp_map.call(ctx, PROG_TAIL);
-	__progs_jmp_tp_map.call(ctx, PROG_OUTPUT);
+	segment_ends(ctx, op);
 	return 0;
 }
 

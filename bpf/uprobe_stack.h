@@ -80,6 +80,27 @@ INLINE void tls_record(struct __http2_stack *s, u8 type, u8 direction, u8 call, 
 	s->op.go = 1;
 }
 
+/* A place to work in, with the record begun: the program has read n bytes of plaintext. */
+INLINE struct __http2_stack *tls_begin_read(struct socket_state_t *st, struct tls_socket_t *beneath,
+					    u64 id, u64 buf, u64 n)
+{
+	st->tls_late = 0;
+	struct __http2_stack *s = stack_take(id);
+	if (!s) {
+		count_safely(STAT_TLS_CROWDED);
+		st->bytes[INGRESS] += n; /* a gap is seen by its size */
+		return 0;
+	}
+	tls_record(s, RECORD_DATA, INGRESS, CALL_TLS_READ | (st->tls_whole ? TLS_WHOLE : 0), id,
+		   bpf_ktime_get_ns());
+	s->op.sk = beneath->sk;
+	s->op.buf = buf;
+	s->op.count = n;
+	s->op.rec.fd = beneath->fd;
+	s->op.rec.length = n;
+	return s;
+}
+
 /* The record in the burst leaves. */
 INLINE void stack_send(void *ctx, struct __http2_stack *s)
 {
