@@ -57,13 +57,12 @@ def list_programs(config: KernelConfig) -> list[Listed]:
             except KernelError as error:
                 found.append(Listed(name, _KINDS[kind], refused=error.what))
                 continue
-            _, verified = sysbpf.program_info(program.fd)
             found.append(
                 Listed(
                     name,
                     _KINDS[kind],
                     program.instructions,
-                    verified,
+                    kernel.verified(program),
                     round(program.seconds * 1000, 1),
                 )
             )

@@ -229,6 +229,11 @@ class Kernel:
         attach_type = self._attachments.uprobe_type() if kind == sysbpf.KPROBE else 0
         return self._programs.load(name, kind, attach_type)
 
+    def verified(self, program: Program) -> int:
+        """Instructions that the verifier went through for it; 0 where the kernel does not tell."""
+        attach_type = self._attachments.uprobe_type() if program.kind == sysbpf.KPROBE else 0
+        return self._programs.verified(program, attach_type)
+
     def attach(self) -> None:
         """Loads what is not loaded yet and attaches it as the plan says.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Container, Iterable, Mapping
@@ -17,6 +18,7 @@ from otel_ebpf.kernel.tables import Table
 _LOG = 1 << 20
 """Bytes for what the verifier says of a program that it refuses."""
 _SHOWN = 1500
+_STATS = 4096
 _MOST_THREADS = 8
 
 
@@ -122,6 +124,30 @@ class Programs:
         pairs = [pair for pair in pairs if pair[0] not in tried]
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)), len(pairs))
         each(load, pairs, threads)
+
+    def verified(self, program: Program, expected_attach: int = 0) -> int:
+        """Instructions that the verifier went through for a loaded program; 0 where the kernel
+        does not tell. Kernels before 5.16 tell only as they load it: there it is loaded again.
+        """
+        _, count = sysbpf.program_info(program.fd)
+        if count:
+            return count
+        log = bytearray(_STATS)
+        code = self._functions[program.name].bound(self._maps)
+        try:
+            os.close(
+                sysbpf.load_program(
+                    program.kind,
+                    code,
+                    expected_attach=expected_attach,
+                    log=log,
+                    log_level=sysbpf.LOG_STATS,
+                )
+            )
+        except OSError:
+            return 0
+        said = re.search(rb"processed (\d+) insns", log)
+        return int(said[1]) if said else 0
 
     def close(self) -> None:
         """Let go of them. Those that are attached stay until they are detached."""

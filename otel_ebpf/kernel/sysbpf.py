@@ -20,6 +20,7 @@ ARRAY_MAP = 2
 KPROBE, TRACEPOINT, SOCK_OPS, RAW_TRACEPOINT, TRACING = 2, 5, 13, 17, 26
 TRACE_FENTRY, PERF_EVENT_LINK, UPROBE_MULTI = 24, 41, 48
 PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, PERF_COUNT_SW_BPF_OUTPUT = 1, 2, 10
+LOG_STEPS, LOG_STATS = 1, 4
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 
 # (bpf, perf_event_open) by machine
@@ -99,11 +100,13 @@ def load_program(
     expected_attach: int = 0,
     attach_btf_id: int = 0,
     log: bytearray | None = None,
+    log_level: int = LOG_STEPS,
 ) -> int:
     """A loaded program's file descriptor. Instructions are raw 8-byte BPF words.
 
     ``log`` is filled with what the verifier says, ending in a zero byte. A log that is too
-    small is an error to some kernels (ENOSPC).
+    small is an error to some kernels (ENOSPC). ``log_level`` is ``LOG_STEPS``, or ``LOG_STATS``
+    for a few lines at the end (since 5.2).
     """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     license_text = ctypes.create_string_buffer(b"GPL")
@@ -114,7 +117,7 @@ def load_program(
         len(instructions) // 8,
         ctypes.addressof(code),
         ctypes.addressof(license_text),
-        0 if room is None else 1,
+        0 if room is None else log_level,
         0 if room is None else len(room),
         0 if room is None else ctypes.addressof(room),
         0,  # kernel version: no longer checked

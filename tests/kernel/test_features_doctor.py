@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from otel_ebpf.doctor import run_doctor
+from otel_ebpf.kernel import sysbpf
 from otel_ebpf.kernel.cache import SYSTEM
+from otel_ebpf.kernel.config import KernelConfig
+from otel_ebpf.kernel.loader import Kernel
 from otel_ebpf.kernel.paths import bpf_dir
 from otel_ebpf.kernel.source import flatten
 
@@ -104,6 +107,20 @@ def test_every_program_is_tried_and_listed() -> None:
     assert not [name for name, program in listed.items() if program["refused"]]
     # A kernel that sees more states than this one must still have room to its million.
     assert max(program["verified"] for program in listed.values()) < 500_000
+
+
+def test_a_kernel_that_keeps_no_number_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 5.16 the verifier tells only as it loads a program; it is the same number."""
+    kernel = Kernel(KernelConfig())
+    try:
+        program, uprobe = kernel.load_one("prog_output"), kernel.load_one("go_conn_serve")
+        told = [sysbpf.program_info(one.fd)[1] for one in (program, uprobe)]
+        monkeypatch.setattr(sysbpf, "program_info", lambda _: (1, 0))
+        asked = [kernel.verified(one) for one in (program, uprobe)]
+    finally:
+        kernel.close()
+    assert all(asked)
+    assert told in (asked, [0, 0])
 
 
 def test_where_compiled_programs_are_kept(whole: Report, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Runs inside the guest of scripts/try-kernels: loads the kernel half in both ways, makes one
-exchange on loopback, and says whether both ends of it were seen as they were."""
+"""Runs inside the guest of scripts/try-kernels: loads every program and says which took the
+verifier longest; loads the kernel half in both ways, makes one exchange on loopback, and says
+whether both ends of it were seen as they were."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n42"
 COUNT = 20
 UPROBES = ("go_", "kp_", "tls_", "py_", "ssl_")
 TRACEPOINTS = (sysbpf.TRACEPOINT, sysbpf.RAW_TRACEPOINT)
+SHOWN = 8
 
 
 def exchanges(port_of: socket.socket) -> None:
@@ -87,21 +89,24 @@ def attempt(receives: str, reads: str) -> str:
     return f"{how}+{'direct' if config.task_cflags(kernel.offsets) else 'calls'} in {ready:.1f} s"
 
 
-def refused() -> list[str]:
-    """Programs that this kernel does not take, each with the verifier's last words."""
+def tried() -> tuple[list[str], list[tuple[int, str]]]:
+    """Programs that this kernel does not take, each with the verifier's last words; and how many
+    instructions it went through for each of the others, the most first."""
     with contextlib.suppress(OSError):
         tries.raise_memlock()
     compiled = Materials(KernelConfig()).finish()[1]
     tables = {definition.name: create(definition) for definition in compiled.maps}
     programs = Programs(compiled, tables)
     found = []
+    counts = []
     for function in compiled.functions:
         # Uprobe programs take registers; the others the arguments of tracepoints.
         kinds = (sysbpf.KPROBE,) if function.name.startswith(UPROBES) else TRACEPOINTS
         errors = []
         for kind in kinds:
             try:
-                programs.load(function.name, kind)
+                program = programs.load(function.name, kind)
+                counts.append((programs.verified(program), function.name))
                 break
             except KernelError as error:
                 errors.append(str(error))
@@ -110,12 +115,14 @@ def refused() -> list[str]:
     programs.close()
     for table in tables.values():
         table.close()
-    return found
+    return found, sorted(counts, reverse=True)
 
 
 def main() -> None:
     try:
-        problems = refused()
+        problems, counts = tried()
+        largest = ", ".join(f"{name} {count}" for count, name in counts[:SHOWN])
+        print(f"otel-ebpf-guest: verified {largest}", flush=True)
         if problems:
             print("\n".join(problems), flush=True)
             raise SystemExit(f"{len(problems)} programs are refused")
