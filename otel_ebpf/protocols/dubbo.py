@@ -39,8 +39,8 @@ _STATUSES = {
     105: "SERIALIZATION_ERROR",
 }
 _OK = 20
-_BLAMELESS = {30, 40, 50, 60, 90}
-"""Statuses that are no failure of the server's."""
+_SERVERS = {31, 70, 80, 100}
+"""Statuses that are failures of the server's; others are the caller's, or the way's."""
 _OWN = ("org.apache.dubbo.metadata.", "org.apache.dubbo.monitor.")
 """How services begin that only the library itself calls."""
 VERSION = "otel_ebpf.dubbo.service_version"
@@ -160,7 +160,7 @@ def _answer(data: bytes) -> RpcResponse:
     code = data[3]
     status = _STATUSES.get(code, str(code))
     if code != _OK:
-        return RpcResponse(status, status, code in _BLAMELESS)
+        return RpcResponse(status, status, code in _STATUSES and code not in _SERVERS)
     return RpcResponse(status, thrown(data[HEADER:], data[2] & _WRITTEN))
 
 

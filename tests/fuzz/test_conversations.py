@@ -15,7 +15,17 @@ from otel_ebpf.protocols.registry import PROTOCOLS, by_name
 from tests.fuzz.conversation import FOUND, Player, seeds
 from tests.fuzz.inference import build, names
 
-RECORDED = ("http", "http2", "kafka", "postgresql", "redis", "fastcgi", "uwsgi")
+RECORDED = (
+    "http",
+    "http2",
+    "kafka",
+    "postgresql",
+    "redis",
+    "fastcgi",
+    "uwsgi",
+    "thrift",
+    "dubbo",
+)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)

@@ -1,0 +1,6 @@
+package shop;
+
+/** A service that nobody offers. */
+public interface Absent {
+    String ping();
+}
