@@ -78,7 +78,7 @@ struct proc_info_t {
 	s32 java_thread;
 	s32 java_continuation;
 	s32 java_number;
-	s32 java_pad;
+	s32 tokio_task; /* number of the task that runs, from the thread pointer; 0: not known */
 };
 
 enum go_identity {

@@ -11,6 +11,7 @@
 
 #include "java.h"
 #include "python_tasks.h"
+#include "tokio.h"
 #include "trace.h"
 #include "way_out.h"
 
@@ -43,8 +44,10 @@ INLINE int run_python(void *ctx)
 		return 0;
 	struct __socket_data *r = &op->rec;
 	u32 tgid = r->tgid;
-	if (op->python == IDENTITY_JAVA) {
-		r->caller_goid = java_identity(o, proc_info_map.lookup(&tgid));
+	if (op->python != IDENTITY_PYTHON) {
+		struct proc_info_t *pi = proc_info_map.lookup(&tgid);
+		r->caller_goid = op->python == IDENTITY_JAVA ? java_identity(o, pi)
+							     : tokio_identity(o, pi);
 		if (r->caller_goid)
 			r->flags |= FLAG_TASK;
 		goto out;

@@ -95,6 +95,7 @@ struct python_copy_t {
 enum identities {
 	IDENTITY_PYTHON = 1, /* a task's context */
 	IDENTITY_JAVA = 2,   /* a virtual thread */
+	IDENTITY_TOKIO = 3,  /* a task */
 };
 
 /* A frame of Node's AsyncLocalStorage, and its first word, by which it is known. */

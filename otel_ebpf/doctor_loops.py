@@ -7,6 +7,7 @@ from otel_ebpf.discovery.libuv import read_loop
 from otel_ebpf.discovery.node_runtime import place_of_collections, read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.python_runtime import read_python, why_unknown
+from otel_ebpf.discovery.tokio_runtime import read_tokio
 from otel_ebpf.runtimes import TURNS
 
 
@@ -22,6 +23,8 @@ def identities(image: ProcessImage) -> str:
         if read_java(image.pid):
             return "virtual threads, read from memory, no uprobe"
         return "threads; virtual ones are told apart in HotSpot from JDK 24 on"
+    if not image.language and read_tokio(image.pid):
+        return "tasks of tokio, read from memory, no uprobe"
     if image.language == "nodejs":
         told = ["turns of the loop"]
         loop = read_loop(image.pid)

@@ -16,6 +16,7 @@ from otel_ebpf.discovery.node_runtime import place_of_collections, read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.discovery.python_runtime import place_of_copies, place_of_runtime, read_python
+from otel_ebpf.discovery.tokio_runtime import read_tokio
 
 FIRST_LOOK = 0.1
 """Seconds after a look before the next one; each wait is twice as long as the one before."""
@@ -25,7 +26,7 @@ MAX_LOOKS = 4096
 PYTHON_MAP = "python_info_map"
 POOL_MAP = "pool_map"
 PROGRAM, PROXY, BATCHED = 1, 2, 3  # enum turns
-IDENTITY_PYTHON, IDENTITY_JAVA = 1, 2  # enum identities
+IDENTITY_PYTHON, IDENTITY_JAVA, IDENTITY_TOKIO = 1, 2, 3  # enum identities
 TURNS = {"nginx": PROXY, "openresty": PROXY, "angie": PROXY, "haproxy": BATCHED}
 """Programs whose loops run each callback to its end, beside Node, and whether they are
 believed to before it is seen."""
@@ -68,6 +69,7 @@ class Runtimes:
         node: Callable[[int], dict[str, int]] | None = None,
         loop: Callable[[int], dict[str, int] | None] | None = None,
         java: Callable[[int], dict[str, int] | None] | None = None,
+        tokio: Callable[[int], int] | None = None,
     ) -> None:
         proc = ProcFs()
         self._kernel = kernel
@@ -76,6 +78,7 @@ class Runtimes:
         self._node = node or (lambda pid: read_node(pid, proc))
         self._loop = loop or (lambda pid: read_loop(pid, proc))
         self._java = java or (lambda pid: read_java(pid, proc))
+        self._tokio = tokio or (lambda pid: read_tokio(pid, proc))
         self._again: list[tuple[float, float, int]] = []
         """(when, wait, pid), the next one first."""
         self.python: set[int] = set()
@@ -86,6 +89,8 @@ class Runtimes:
         self.java: dict[int, dict[str, int]] = {}
         """Java's processes that are looked at -> members of ``struct proc_info_t`` by which virtual
         threads are known; none yet, or at all, where it is empty."""
+        self.tokio: dict[int, int] = {}
+        """Processes of tokio's -> where a thread names the task that runs."""
         self.pools: dict[int, dict[str, int]] = {}
         """Processes whose threads are followed -> members of ``struct pool_info_t``."""
         self._jobs: set[int] = set()
@@ -162,6 +167,8 @@ class Runtimes:
             members["python"] = IDENTITY_PYTHON
         elif self.java.get(pid):
             members |= {"python": IDENTITY_JAVA, **self.java[pid]}
+        elif pid in self.tokio:
+            members |= {"python": IDENTITY_TOKIO, "tokio_task": self.tokio[pid]}
         self._kernel.set_process(pid, members)
 
     def runs(self, image: ProcessImage, now: float) -> None:
@@ -182,6 +189,12 @@ class Runtimes:
                 self._look_at_node(image.pid, now, FIRST_LOOK)
             else:
                 self._kernel.set_process(image.pid, {"turns": kind})
+        elif not image.language:
+            self.tokio.pop(image.pid, None)
+            place = self._tokio(image.pid)
+            if place:
+                self.tokio[image.pid] = place
+                self._tell(image.pid)
 
     def forked(self, parent: int, child: int, now: float) -> None:
         """A process runs a copy of its parent's program; the kernel half has copied the rest."""
@@ -193,6 +206,8 @@ class Runtimes:
                 self._later(child, now, FIRST_LOOK)
         if parent in self.java:
             self.java[child] = self.java[parent]
+        if parent in self.tokio:
+            self.tokio[child] = self.tokio[parent]
         if parent in self.pools:
             self.pools[child] = self.pools[parent]
         if parent in self.python:
@@ -211,6 +226,7 @@ class Runtimes:
         self.turns.discard(pid)
         self._node_members.pop(pid, None)
         self.java.pop(pid, None)
+        self.tokio.pop(pid, None)
         self.pools.pop(pid, None)
         for handles in (self._copies, self._frames):
             handle = handles.pop(pid, 0)

@@ -39,6 +39,7 @@ CONTEXT = "python.context"
 AWAITED = "python.awaited"
 COPIED = "python.copied"
 VIRTUAL = "java.virtual_thread"
+TASK = "rust.tokio_task"
 CONTEXT_BITS = (1 << 48) - 1
 """Of an identity: a context's address. Above them is the number of its task, if it has one."""
 UNANSWERED = 20
@@ -46,10 +47,17 @@ UNANSWERED = 20
 asked to be told."""
 
 
-def of_java(identity: int) -> bool:
-    """Whether it is a virtual thread's: the highest bit, then its number, which is small.
-    CPython's are addresses below the task's number, and old recordings have 16 bits of that."""
-    return identity >> 32 == 1 << 31
+def numbered(identity: int) -> bool:
+    """Whether it is a virtual thread's of Java, or a task's of tokio: one or two of the highest
+    bits, then its number, which is small. CPython's are addresses below the task's number, and old
+    recordings have 16 bits of that."""
+    return identity >> 32 in (1 << 31, 3 << 30)
+
+
+def _own_rule(identity: int) -> str:
+    if numbered(identity):
+        return TASK if identity >> 62 == 3 else VIRTUAL
+    return CONTEXT
 
 
 class _Process:
@@ -157,7 +165,7 @@ class Anchors:
         first waits for the one before it, or that was copied from it at ``born``."""
         process = self.processes[x.pid]
         if self._keep(process, x):
-            process.virtual = process.virtual or of_java(identities[0])
+            process.virtual = process.virtual or numbered(identities[0])
             x.identities = identities
             x.born = born
             for identity in identities:
@@ -374,7 +382,7 @@ class Anchors:
         for x in process.held:
             if x.settled or x.claimed or x.relayed:
                 continue
-            if x.identities and not of_java(x.identities[0]):
+            if x.identities and not numbered(x.identities[0]):
                 continue
             if not server.start <= x.start <= server.end:
                 continue
@@ -414,7 +422,7 @@ class Anchors:
             elif not process.alone:
                 self._abstain(x, "identity_is_shared")
             else:
-                own = VIRTUAL if of_java(identity) else CONTEXT
+                own = _own_rule(identity)
                 self._bind(x, server, COPIED if copied else AWAITED if at else own)
         if earlier:
             self._by_identity[server.pid, identity] = earlier

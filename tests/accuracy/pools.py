@@ -69,7 +69,8 @@ def c_pool(*, floor: float | None = 97.0) -> Loop:
 
 def rust_pool(*, pause: int = 0) -> Loop:
     """A Rust server on tokio's runtime of several threads."""
-    kinds = tuple(Kind("tokio", mode, "pooled") for mode in ("sequential", "parallel"))
+    # By other tasks, of which nothing tells who has spawned them.
+    kinds = (Kind("tokio", "sequential", "pooled", floor=99.0), Kind("tokio", "parallel", "pooled"))
     return Loop("tokio", [build_rust(HERE / "rust_pool")], kinds, pause)
 
 

@@ -137,9 +137,9 @@ Each service runs without any instrumentation: it is sent requests, so many at a
 services together, and calls a Go service for each, one after the other, in parallel, or in one
 of asyncio's other ways. nginx, and HAProxy with "retries", proxy to two servers of which one
 refuses connections. Most are one event loop; gunicorn has two worker processes, "cluster" too.
-"submitted" has a pool of threads call, "executor" is `run_in_executor`, which passes no context
-on. "maxSockets" and "limited" have four connections for all requests. With "AsyncLocalStorage"
-each request runs in a frame of one. All but gunicorn's and the proxies sleep at random before
+"submitted" has a pool of threads call, "executor" is `run_in_executor`. "maxSockets" and
+"limited" have four connections for all requests. With "AsyncLocalStorage" each request runs in
+a frame of one. All but gunicorn's and the proxies sleep at random before
 calls, if not "without sleeps"; what is believed of a process is learnt in its first hundred
 responses, and what was named before waits for that. A kind without a floor of recall may
 abstain; none may be wrong. In asyncio, "later" and "background" are tasks that nobody waits for
@@ -162,7 +162,7 @@ each call and waits for it, "executor" has it make all and waits for one after t
 server with a pool of 16, "tomcat" an embedded Tomcat with 16 threads; "c" has pools of
 pthreads like "python handed"; "tokio" and "java
 virtual threads" move tasks between threads. The pools that call have 8 threads; those of the
-last call in a virtual thread of its own. A kind without
+last call in a virtual thread of its own, and "parallel" in tasks of their own. A kind without
 a floor of recall may abstain; none may be wrong. The first eight calls of a service are lost to
 learning that it needs to be followed.
 """

@@ -143,6 +143,21 @@ def test_java_is_looked_at_until_its_virtual_threads_are_known() -> None:
     assert told == [identity, {"pools": 1, **identity}]
 
 
+def test_tokios_tasks_are_told_apart_in_programs_of_no_known_language_and_in_their_forks() -> None:
+    kernel = Kernel()
+    followed = Runtimes(kernel, runtime=lambda _: (0, 0), tokio=lambda pid: -168 * (pid == 5))
+    followed.runs(image(5, "", "/srv/rust"), 0.0)
+    followed.runs(image(6, "", "/usr/bin/tool"), 0.0)
+    identity = {"python": runtimes.IDENTITY_TOKIO, "tokio_task": -168}
+    assert kernel.set == [(5, "proc_info_map", identity)]
+    followed.forked(5, 7, 0.0)
+    followed.need_workers(7)
+    assert kernel.set[-1] == (7, "proc_info_map", {"pools": 1, **identity})
+    followed.ended(5)
+    followed.runs(image(5, "nodejs", "/usr/bin/node"), 0.0)
+    assert set(followed.tokio) == {7}
+
+
 def test_copies_are_followed_once_and_as_long_as_the_process_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

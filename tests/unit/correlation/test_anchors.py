@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from otel_ebpf.correlation import anchors
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
@@ -222,10 +224,13 @@ def test_a_tasks_number_tells_it_from_one_that_had_the_same_address_before() -> 
     assert_child(world.span("/copied-in-b"), world.server_span("/b"), anchors.COPIED)
 
 
-def test_a_virtual_threads_request_belongs_to_the_exchange_that_it_answers() -> None:
+@pytest.mark.parametrize(
+    ("kind", "rule"), [(1 << 63, anchors.VIRTUAL), (3 << 62, anchors.TASK)], ids=["java", "tokio"]
+)
+def test_what_has_a_number_asks_for_the_exchange_that_it_answers(kind: int, rule: str) -> None:
     world = World()
     first, second = world.wire(1, 2), world.wire(1, 2)
-    one, two, begun_by_one = (1 << 63 | n for n in (31, 32, 33))
+    one, two, begun_by_one = (kind | n for n in (31, 32, 33))
     world.asked(first, "/a")
     world.asked(second, "/b")
     call(world, "/of-b", two)
@@ -237,7 +242,7 @@ def test_a_virtual_threads_request_belongs_to_the_exchange_that_it_answers() -> 
     call(world, "/of-the-only-one", begun_by_one)
     answer(world, first, one)
     world.wait(SECOND)
-    assert_child(world.span("/of-a"), world.server_span("/a"), anchors.VIRTUAL)
-    assert_child(world.span("/of-b"), world.server_span("/b"), anchors.VIRTUAL)
+    assert_child(world.span("/of-a"), world.server_span("/a"), rule)
+    assert_child(world.span("/of-b"), world.server_span("/b"), rule)
     assert_root(world.span("/of-another-thread"))
     assert_child(world.span("/of-the-only-one"), world.server_span("/alone"), anchors.SOLE)
