@@ -3,7 +3,8 @@ which its spans show. Where a reply can say something that spans show, it says t
 
 Run: python -m tests.accuracy.mix_speakers NAME PORT SECONDS THREADS CALLS_A_SECOND
 
-Says ``prepared``, waits for a line on its input, calls, and prints the calls as a JSON list of
+Says ``prepared``, waits for a line on its input, calls for so long (0: until there is a second
+line), and prints the calls as a JSON list of
 ``[name, mark, began, ended]``: the mark is what the reply says ("": nothing that is shown), the
 times are nanoseconds since 1970 around the call. Calls of one thread follow each other.
 """
@@ -213,7 +214,8 @@ SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = 
 def main() -> None:
     name, port, seconds, threads, pace = sys.argv[1], *map(int, sys.argv[2:6])
     made: list[tuple[str, str, int, int]] = []
-    prepared, begin = threading.Barrier(threads + 1), threading.Event()
+    prepared = threading.Barrier(threads + 1)
+    begin, ended = threading.Event(), threading.Event()
 
     def speak(thread: int) -> None:
         chance, numbers = random.Random(thread), itertools.count()
@@ -221,14 +223,14 @@ def main() -> None:
             prepared.wait()
             begin.wait()
             ends = time.monotonic() + seconds
-            while time.monotonic() < ends:
+            while not (ended.is_set() if seconds == 0 else time.monotonic() >= ends):
                 many = 2 + chance.randrange(5) if name == "redis" and chance.random() < 0.3 else 1
                 bad = [chance.random() < 0.4 for _ in range(many)]
                 calls = [Named(each, thread, next(numbers)) for each in bad]
                 began = time.time_ns()
                 marks = call(calls)
-                ended = time.time_ns()
-                made.extend((c.text, m, began, ended) for c, m in zip(calls, marks, strict=True))
+                after = time.time_ns()
+                made.extend((c.text, m, began, after) for c, m in zip(calls, marks, strict=True))
                 time.sleep(chance.random() * 2 * many * threads / pace)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -237,6 +239,9 @@ def main() -> None:
         print("prepared", flush=True)
         sys.stdin.readline()
         begin.set()
+        if seconds == 0:
+            sys.stdin.readline()
+            ended.set()
         for speaker in speakers:
             speaker.result()
     print(json.dumps(made), flush=True)

@@ -48,6 +48,7 @@ class Verdict:
         made: the calls. seen: how many spans each has, by side and name.
         wrong: spans with another call's reply: they end as theirs was not meant to, say what its
             reply did not say, or begin or end outside of the time in which it was made.
+        untold: names of calls of which a span does not say how they ended.
         lost: calls of whose reply a span says that it was not seen.
         others: names of spans on this port that are no such calls.
         marked: spans whose reply says whose it is. outside: how far, in nanoseconds, the
@@ -57,6 +58,7 @@ class Verdict:
     made: dict[str, Made]
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    untold: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     others: Counter[str] = field(default_factory=Counter)
     marked: int = 0
@@ -89,7 +91,8 @@ class Verdict:
     @property
     def right(self) -> bool:
         """Nothing is amiss."""
-        return not (self.missing() or self.wrong or self.lost or self.others)
+        amiss = self.missing() or self.wrong or self.untold or self.lost or self.others
+        return not amiss
 
 
 def asked(span: Span) -> str:
@@ -174,7 +177,10 @@ def judge(
         if attributes.get("error.type") == "response_lost" and outside <= SLACK:
             verdict.lost.add(name)
             continue
-        if failed(span) != bad or (mark and mark != call.mark) or outside > SLACK:
+        told = "rpc.method" not in attributes or "rpc.response.status_code" in attributes
+        if not told:
+            verdict.untold.add(name)
+        if (told and failed(span) != bad) or (mark and mark != call.mark) or outside > SLACK:
             said_ = f"failed: {failed(span)}, said {mark!r} for {call.mark!r}, outside: {outside}"
             verdict.wrong.append(f"{side} {name}: {said_}")
     return said
@@ -195,6 +201,7 @@ class Speaker:
         assert self.process.stdout.readline() == "prepared\n", self.process.args
 
     def go(self) -> None:
+        """Begin; the second time, where it speaks until then: end."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()

@@ -17,7 +17,8 @@ def test_each_call_has_its_own_reply_in_the_mix() -> None:
         assert len(verdict.made) > verdict.failing() > 0, name
         assert not verdict.missing(), (name, verdict.missing()[:5], ledger)
         assert not verdict.wrong, (name, verdict.wrong[:5])
-        assert not verdict.lost | verdict.others.keys(), (name, verdict.lost, verdict.others)
+        assert not verdict.lost | verdict.untold, (name, verdict.lost, verdict.untold)
+        assert not verdict.others, (name, verdict.others)
     for name in ("redis", "postgresql", "mysql", "dns", "kafka", "http", "fastcgi", "uwsgi"):
         assert said[name].marked, name
     assert said["nats"].spans(DELIVERED)

@@ -23,7 +23,8 @@ class ReadSpan(TypedDict):
     """One span as the Collector wrote it, in OTLP's terms and numbers.
 
     Ids are lower-case hex (32, 16 and 16 or 0 digits), times nanoseconds since the epoch,
-    ``kind`` and ``status`` OTLP's numbers; attribute values are plain Python values.
+    ``kind`` and ``status`` OTLP's numbers; attribute values are plain Python values, ``links``
+    trace ids.
     """
 
     trace_id: str
@@ -40,6 +41,7 @@ class ReadSpan(TypedDict):
     status_message: str
     flags: int
     trace_state: str
+    links: list[str]
 
 
 def build_collector() -> Path:
@@ -213,6 +215,7 @@ def parse_otlp_json(line: bytes | str) -> Iterator[ReadSpan]:
                     status_message=status.get("message", ""),
                     flags=span.get("flags", 0),
                     trace_state=span.get("traceState", ""),
+                    links=[link["traceId"] for link in span.get("links", [])],
                 )
 
 
