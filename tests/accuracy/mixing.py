@@ -138,6 +138,15 @@ def failed(span: Span) -> bool:
     return span["status"].get("code") == "ERROR" or code != "NOERROR"
 
 
+def prepares(span: Span) -> bool:
+    """Whether this is how a client prepares itself: a SET of SQL, a call of Kafka's own that has
+    failed (a topic that is not there yet)."""
+    attributes = span["attributes"]
+    if attributes.get("messaging.system") == "kafka":
+        return "messaging.destination.name" not in attributes
+    return bool(str(attributes.get("db.query.text", "")).lower().startswith("set "))
+
+
 def side_of(span: Span) -> str:
     """Whose view of what it is."""
     if span["attributes"].get("messaging.operation.name") == "deliver":
@@ -159,8 +168,8 @@ def judge(
         name = asked(span)
         call = verdict.made.get(name)
         if protocol_of(span) != names[int(port)] or call is None:
-            shown = attributes.get("db.query.text", "")
-            if not shown.lower().startswith("set "):  # how a client prepares itself
+            if not prepares(span):
+                shown = attributes.get("db.query.text", "")
                 verdict.others[f"{span['kind']} {span['name']} {shown}"] += 1
             continue
         side = side_of(span)

@@ -21,7 +21,7 @@ JOINED = ("redis", "postgresql", "memcached", "amqp", "nats")
 captured."""
 MAY_BE_LOST = {name for name, _ in (*each(ROW), *each(AFTER)[:3])}
 """Of these, with a count: what is in such a segment, and what shows that all is in step again."""
-OTHERS = ("subscribe", "basic.c", "FindCoordinator", "publish", "deliver")
+OTHERS = ("subscribe", "basic.c", "publish", "deliver")
 """How names begin of calls that prepare; and of answers to NATS' inboxes, whose request is lost."""
 
 
