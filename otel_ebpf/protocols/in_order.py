@@ -40,13 +40,13 @@ class InOrder(Pairing, Generic[Call]):
     the halves and ``MAX_OUTSTANDING`` requests.
     """
 
-    __slots__ = ("_began", "_guarded", "_last", "_outstanding", "_sync")
+    __slots__ = ("_began", "_guard_replies", "_guard_requests", "_last", "_outstanding", "_sync")
 
     def __init__(self, requests: Half, replies: Half) -> None:
         super().__init__(requests, replies)
         self._sync = Sync()
-        self._guarded = False
-        """``_may_ask`` and ``_may_answer`` are asked about each segment, not only while the count
+        self._guard_requests = self._guard_replies = False
+        """``_may_ask``, or ``_may_answer``, is asked about each segment, not only while the count
         is in doubt or a half is lost."""
         self._outstanding: deque[Call] = deque()
         self._began: tuple[int, Any, int] | None = None
@@ -85,9 +85,13 @@ class InOrder(Pairing, Generic[Call]):
             return out
         self._out = out
         sync, requests, replies = self._sync, self._requests, self._replies
-        usual = sync.state == SYNCED and not (requests.lost or replies.lost or self._guarded)
+        usual = sync.state == SYNCED and not (requests.lost or replies.lost)
         if direction == self.client:
-            if usual or (requests.inside and not requests.lost) or self._may_ask(data, ts):
+            if (
+                (usual and not self._guard_requests)
+                or (requests.inside and not requests.lost)
+                or self._may_ask(data, ts)
+            ):
                 self._read(requests, data, length, ts, token, tail)
             for message in out:
                 if message.kind == REQUEST:
@@ -95,7 +99,7 @@ class InOrder(Pairing, Generic[Call]):
                     message.last_token = token
         else:
             self._last = (end_ts, token)
-            if usual or self._may_answer(data, length, tail):
+            if (usual and not self._guard_replies) or self._may_answer(data, length, tail):
                 self._read(replies, data, length, ts, token, tail)
         sync.last = end_ts
         return out

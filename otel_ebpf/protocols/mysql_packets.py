@@ -4,48 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+from .half import BAD, MORE, UNIT, Half
+
 HEADER = 4
 FULL = 0xFFFFFF
 """Length of a packet that goes on in the next one."""
 
-MORE, PACKET, BAD = 0, 1, 2
 
-
-class Packets:
-    """Finds packets in bytes that come in pieces. Those of more than 16 MB are put together.
+class Packets(Half):
+    """Packets; those of more than 16 MB are put together.
 
     Attributes:
         body: first bytes of the packet that ``feed`` has completed, ``keep`` at most.
         keep: how many are kept of the next one.
         truncated: fewer of them were captured.
         size: bytes of its body; number: of its first part, as its header says.
-        start, token, offset: when and where it began.
     """
 
     __slots__ = (
-        "_continues",
-        "_header",
-        "_last",
-        "_left",
-        "_wanted",
-        "body",
-        "keep",
-        "number",
-        "offset",
-        "size",
-        "start",
-        "token",
-        "truncated",
+        *("_continues", "_header", "_last", "_left", "_wanted"),
+        *("body", "keep", "number", "size", "truncated"),
     )
 
     def __init__(self, keep: int) -> None:
         self.keep = keep
-        self.start = self.offset = 0
-        self.token: Any = None
-        self.reset()
+        super().__init__()
 
     def reset(self) -> None:
-        """A packet's first byte comes next."""
+        """See ``Half.reset``."""
         self._header = b""
         self._left = -1
         self._wanted = 0
@@ -57,7 +43,7 @@ class Packets:
 
     @property
     def inside(self) -> bool:
-        """A packet has begun and has not ended."""
+        """See ``Half.inside``."""
         return self._left >= 0 or bool(self._header) or self._continues
 
     @property
@@ -66,8 +52,7 @@ class Packets:
         return self._last
 
     def feed(self, data: bytes, at: int, ts: int, token: Any) -> tuple[int, int]:
-        """Goes on at ``data[at]``; returns the place behind what was used, and ``PACKET``,
-        ``MORE`` or ``BAD``."""
+        """See ``Half.feed``."""
         size = len(data)
         if self._left < 0:
             if not self._header and not self._continues:
@@ -109,11 +94,10 @@ class Packets:
         if self._left:
             return MORE
         self._left = -1
-        return MORE if self._continues else PACKET
+        return MORE if self._continues else UNIT
 
     def skip(self, length: int) -> int:
-        """Passes over bytes that were not captured; ``BAD`` where they hold more than the rest
-        of one packet."""
+        """See ``Half.skip``."""
         if self._left < 0 or length > self._left:
             return BAD
         self._left -= length

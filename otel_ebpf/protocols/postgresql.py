@@ -62,7 +62,7 @@ class PostgresqlParser(InOrder[Call]):
 
     __slots__ = (
         *("_aborted", "_database", "_due", "_failure", "_group"),
-        *("_parsed", "_ssl", "_statements"),
+        *("_parsed", "_statements"),
     )
 
     _requests: Frames
@@ -80,8 +80,6 @@ class PostgresqlParser(InOrder[Call]):
         """The server skips all up to a Sync that has not been sent."""
         self._failure = ""
         """SQLSTATE of the group."""
-        self._ssl = False
-        """The server's next byte says whether it encrypts."""
         self._database = ""
 
     def begin(self, client: int, fresh: bool) -> None:
@@ -90,8 +88,7 @@ class PostgresqlParser(InOrder[Call]):
         self._expect_start(fresh)
 
     def _expect_start(self, startup: bool) -> None:
-        self._requests.startup = startup
-        self._guarded = startup or self._ssl
+        self._requests.startup = self._guard_requests = startup
 
     # What the client says
 
@@ -198,7 +195,7 @@ class PostgresqlParser(InOrder[Call]):
         """The message that begins a connection."""
         start = read_start(frames.body)
         if start.encrypts:
-            self._ssl = self._guarded = True
+            self._guard_replies = True
             return
         if start.cancels:
             head = DbRequest(SYSTEM, "CANCEL", "", "CANCEL", chatter=ALWAYS)
@@ -219,9 +216,8 @@ class PostgresqlParser(InOrder[Call]):
     # What the server says
 
     def _may_answer(self, data: bytes, length: int, tail: bytes) -> bool:
-        if self._ssl:
-            self._ssl = False
-            self._guarded = self._requests.startup
+        if self._guard_replies:  # a byte that says whether the server encrypts
+            self._guard_replies = False
             if length == 1:
                 if data != b"N":
                     self.upgraded = TLS if data == b"S" else "gss"

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ebpf.protocols.base import REQUEST
-from otel_ebpf.protocols.mysql import MAX_OUTSTANDING, MAX_STATEMENTS, MysqlParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.mysql import MysqlParser
+from otel_ebpf.protocols.mysql_session import MAX_STATEMENTS
 from tests.unit.protocols.mysql_wire import (
     COMPRESS,
     NEW,
@@ -100,8 +102,8 @@ def test_any_bytes(segments: list[tuple[int, bytes, int, int, bytes]], fresh: bo
                 answered.append(message.stream)
         parser = talk.parser
         assert len(parser._outstanding) <= MAX_OUTSTANDING
-        assert len(parser._statements) <= MAX_STATEMENTS
-        assert len(parser._answers.body) <= 160
+        assert len(parser._session.statements) <= MAX_STATEMENTS
+        assert len(parser._replies.body) <= 160
     talk.keep(talk.parser.settle(talk.clock))
     talk.keep(talk.parser.close(talk.clock))
     assert len(answered) == len(set(answered))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from otel_ebpf.protocols.base import EGRESS, INGRESS
-from otel_ebpf.protocols.mysql import MAX_OUTSTANDING, MAX_STATEMENTS, MysqlParser
+from otel_ebpf.protocols.in_order import MAX_OUTSTANDING
+from otel_ebpf.protocols.mysql import MysqlParser
+from otel_ebpf.protocols.mysql_session import MAX_STATEMENTS
 from tests.unit.protocols.mysql_wire import (
     ATTRIBUTES,
     AUTOCOMMIT,
@@ -61,7 +63,7 @@ def talk(request: pytest.FixtureRequest) -> Talk:
 
 
 def is_old(talk: Talk) -> bool:
-    return not talk.parser._capabilities >> 24 & 1
+    return not talk.parser._session.capabilities >> 24 & 1
 
 
 def test_a_query(talk: Talk) -> None:
@@ -587,6 +589,6 @@ def test_what_is_remembered_is_bounded(talk: Talk) -> None:
     for at in range(MAX_STATEMENTS + 10):
         talk.ask(prepare("SELECT 1"))
         talk.answer(prepared(at, 0, 0))
-    assert len(talk.parser._statements) == MAX_STATEMENTS
+    assert len(talk.parser._session.statements) == MAX_STATEMENTS
     talk.ask(command(0x0E) * (MAX_OUTSTANDING + 10))
     assert len(talk.parser._outstanding) <= MAX_OUTSTANDING
