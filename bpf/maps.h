@@ -129,7 +129,8 @@ enum kp_prog {
 	KP_HEADER_MAP = 6,
 	KP_HEADER_REST = 7,
 	KP_MESSAGES = 8,
-	KP_FRAMES = 9
+	KP_FRAMES = 9,
+	KP_MESSAGE = 10
 };
 
 enum prog {

@@ -18,6 +18,15 @@ INLINE bool message_mongodb_secret(struct op_t *op)
 	       !read_user(name, sizeof(name), op->buf + MONGODB_COMMAND) && mongodb_secret(name);
 }
 
+/* A request that is a login, of the protocols whose logins look like other requests. */
+INLINE void message_login(struct op_t *op, struct socket_state_t *st, u8 *secret)
+{
+	if (st->protocol == PROTOCOL_KAFKA && kafka_secret(op->head))
+		*secret = KAFKA_SECRET;
+	if (st->protocol == PROTOCOL_MONGODB && message_mongodb_secret(op))
+		*secret = MONGODB_SECRET;
+}
+
 /* What a segment of a known connection begins. `had` of the n bytes came alone, before it, and
  * are judged with it (BEGINS_MAYBE). *secret: how much of it may be taken, 0: all. */
 INLINE u8 message_next(struct op_t *op, struct socket_state_t *st, u32 n, u32 had, u8 towards,

@@ -178,11 +178,8 @@ INLINE int run_message(void *ctx)
 	if (begins == BEGINS_MAYBE && op->count < INFER_BYTES && st->captured <= MESSAGE_MOST &&
 	    st->captured + op->count > op->most)
 		st->captured = op->most - op->count;
-	if (st->protocol == PROTOCOL_KAFKA && begins == BEGINS_REQUEST && kafka_secret(op->head))
-		secret = KAFKA_SECRET;
-	if (st->protocol == PROTOCOL_MONGODB && begins == BEGINS_REQUEST &&
-	    message_mongodb_secret(op))
-		secret = MONGODB_SECRET;
+	if (begins == BEGINS_REQUEST)
+		message_login(op, st, &secret);
 	fill_address(r, st);
 	read_seq(o, op, st);
 	st->bytes[r->direction & 1] += op->count;

@@ -98,27 +98,21 @@ out:
 	return 0;
 }
 
-/* KP_MESSAGES: run_messages, for bytes that came by TLS. What one read brings beyond a record's
- * room is told by its length. */
+/* KP_MESSAGES: run_messages, for bytes that came by TLS. */
 int kp_messages(struct pt_regs *regs)
 {
 	struct __http2_stack *s = stack_mine();
 	struct trace_conf_t *conf = config();
-	u8 begins = BEGINS_NOTHING;
-	bool start = true;
-	u8 secret = 0;
+	u8 begins = BEGINS_NOTHING, secret = 0;
 
 	if (!s)
 		return 0;
 	struct op_t *op = &s->op;
-	struct __socket_data *r = &op->rec;
 	u64 sk = op->sk;
 	struct socket_state_t *st = socket_state_map.lookup(&sk);
 	if (!st || !conf)
 		goto out;
-	u32 most = conf->capture * MESSAGE_SLICES;
-	if (most > MESSAGE_MOST)
-		most = MESSAGE_MOST;
+	op->most = message_most(conf);
 	if (!st->protocol) {
 		begins = message_first(op, st);
 		if (begins == BEGINS_NOTHING) {
@@ -127,7 +121,7 @@ int kp_messages(struct pt_regs *regs)
 			goto out;
 		}
 	} else {
-		start = st->direction != INGRESS;
+		bool start = st->direction != INGRESS;
 		u32 had = start ? 0 : st->before_len & (INFER_BYTES - 1);
 		s32 n = peek_head(op, st, had);
 		if (start) {
@@ -140,6 +134,29 @@ int kp_messages(struct pt_regs *regs)
 		if (st->protocol == PROTOCOL_WEBSOCKET)
 			st->captured = 0;
 	}
+	op->rec.begins = begins;
+	op->secret = secret;
+	__progs_jmp_kp_map.call(regs, KP_MESSAGE);
+out:
+	stack_leave(s);
+	return 0;
+}
+
+/* KP_MESSAGE: run_message, for bytes that came by TLS. What one read brings beyond a record's room
+ * is told by its length. */
+int kp_message(struct pt_regs *regs)
+{
+	struct __http2_stack *s = stack_mine();
+
+	if (!s)
+		return 0;
+	struct op_t *op = &s->op;
+	struct __socket_data *r = &op->rec;
+	u64 sk = op->sk;
+	struct socket_state_t *st = socket_state_map.lookup(&sk);
+	if (!st)
+		goto out;
+	u8 begins = r->begins, secret = op->secret;
 	if (begins == BEGINS_REQUEST) {
 		st->uid = s->uids++;
 		st->is_request = 1;
@@ -148,7 +165,8 @@ int kp_messages(struct pt_regs *regs)
 	}
 	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE)
 		st->captured = 0;
-	r->begins = begins;
+	if (begins == BEGINS_REQUEST)
+		message_login(op, st, &secret);
 	fill_address(r, st);
 	r->tcp_seq = (u32)st->bytes[INGRESS];
 	st->bytes[INGRESS] += op->count;
@@ -157,12 +175,12 @@ int kp_messages(struct pt_regs *regs)
 	r->uid = begins == BEGINS_RESPONSE && st->several ? 0 : st->uid;
 	if (!op->go)
 		turn_does(st->role == ROLE_CLIENT ? TURN_SEGMENT | r->ts : r->uid);
-	take_payload(op, st, secret ? secret : most);
+	take_payload(op, st, secret ? secret : op->most);
 	if (secret)
-		st->captured = MESSAGE_MOST;
+		st->captured = MESSAGE_MOST + 1; /* nor what follows in the same run */
 	op->slices = 0;
 	r->length = op->count;
-	if (op->capture < op->count && !secret)
+	if (op->capture < op->count && st->captured <= MESSAGE_MOST) /* else they are secret, too */
 		tls_tail(op);
 	if (op->go && begins == BEGINS_REQUEST)
 		__progs_jmp_kp_map.call(regs, KP_GO);

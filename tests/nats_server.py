@@ -31,6 +31,7 @@ class NatsServer:
         self.port, self._monitoring = ports
         self.url = f"nats://127.0.0.1:{self.port}"
         words = ["-a", "127.0.0.1", "-p", str(self.port), "-m", str(self._monitoring)]
+        folder.mkdir(exist_ok=True)
         settings = folder / "nats.conf"
         settings.write_text(f"max_payload: {max_payload}\n")
         words += [

@@ -105,7 +105,7 @@ SPARED_PROGRAMS = {
         ),
         _GO_STREAMS,
     ),
-    "kp_messages": "databases over TLS",
+    **dict.fromkeys(("kp_messages", "kp_message"), "databases over TLS"),
     **dict.fromkeys(("prog_tls", "kp_data", "kp_go", "kp_output", "kp_go_stack", "kp_http2"), _TLS),
     **dict.fromkeys(
         ("prog_pool", "prog_py_work", "prog_py_wait"), "for whom threads of pools work"
@@ -137,6 +137,7 @@ UPROBE_TAIL_PROGRAMS: tuple[str, ...] = (
     "kp_header_rest",
     "kp_messages",
     "kp_frames",
+    "kp_message",
 )
 """Programs of ``__progs_jmp_kp_map``, by index; those that uprobes' programs go on with."""
 
