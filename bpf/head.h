@@ -14,6 +14,20 @@ struct iovec_t {
 
 #define JUDGED_IOVECS 12 /* buffers that a message's first bytes are looked for in */
 
+/* Some of what was moved. */
+INLINE long read_moved(struct op_t *op, void *to, u32 size, u64 from)
+{
+	return op->kept ? read_kernel(to, size, from) : read_user(to, size, from);
+}
+
+INLINE long read_moved_most(struct op_t *op, void *to, u64 size, u32 most, u64 from)
+{
+	if (!op->kept)
+		return read_user_most(to, size, most, from);
+	FORGET_BOUNDS(size);
+	return size > most ? -1 : read_kernel(to, size, from);
+}
+
 /* Fills op->head with the first bytes of the run: `had` from earlier segments, the others
  * from this one, however many buffers they are spread over. Returns their number, or -1
  * when this segment cannot be read. */
@@ -43,7 +57,7 @@ INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 		n = iov.len < left ? iov.len : left;
 		if (n > INFER_BYTES)
 			n = INFER_BYTES;
-		if (read_user(op->head + (at & 15), n & 31, iov.base))
+		if (read_moved(op, op->head + (at & 15), n & 31, iov.base))
 			return -1;
 		op->left = left - n;
 		op->done = at + n;

@@ -68,14 +68,14 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 			return false;
 		}
 		if (half->got == 0 && w->room >= HTTP2_HEADER) {
-			if (read_user(w->head, HTTP2_HEADER, w->at))
+			if (read_moved(op, w->head, HTTP2_HEADER, w->at))
 				goto unread;
 			n = HTTP2_HEADER;
 		} else {
 			n = HTTP2_HEADER - (half->got & 15);
 			if (n > w->room)
 				n = w->room;
-			if (read_user(w->head + (half->got & 15), n & 15, w->at))
+			if (read_moved(op, w->head + (half->got & 15), n & 15, w->at))
 				goto unread;
 		}
 		w->at += n;
@@ -105,7 +105,7 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		if (n > HTTP2_ROOM - w->out)
 			n = HTTP2_ROOM - w->out;
 		char *piece = to + (w->out & (CAPTURE_MAX - 1));
-		if (n == 0 || read_user_most(piece, n, CAPTURE_MAX, w->at))
+		if (n == 0 || read_moved_most(op, piece, n, CAPTURE_MAX, w->at))
 			goto unread;
 		if (w->block && n > 5) {
 			if (st->role == ROLE_UNKNOWN)

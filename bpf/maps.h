@@ -111,6 +111,8 @@ BPF_TABLE("lru_hash", u64, struct tls_caller_t, tls_caller_map, 16384);
 BPF_TABLE("lru_hash", u32, u32, ssl_process_map, 8192); /* processes that have called OpenSSL */
 BPF_TABLE("lru_hash", struct tls_socket_key, struct ssl_retry_t, ssl_retry_map, 4096);
 BPF_TABLE("lru_hash", u64, struct ssl_pending_t, ssl_pending_map, 16384);
+BPF_TABLE("lru_hash", u64, struct ssl_kept_t, ssl_kept_map, 256);
+BPF_ARRAY(ssl_kept_empty, struct ssl_kept_t, 1); /* never written */
 BPF_TABLE("lru_hash", u64, struct ssl_in_t, ssl_in_map, 16384);
 
 #define HEADER_BLOCKS 512

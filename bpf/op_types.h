@@ -50,7 +50,8 @@ struct op_t {
 	u32 most;  /* and of a message's run otherwise */
 	u8 after;  /* streams are looked at behind the frames, with as many programs as these leave */
 	u8 job_looked; /* it is known whether the thread is at a job of a pool */
-	u8 after_pad[6];
+	u8 kept;       /* its bytes are in the kernel's memory: ssl_kept_t */
+	u8 after_pad[5];
 	u64 job_task; /* asyncio's task that waits for that */
 	u64 job_context;
 	struct go_kin_t kin;

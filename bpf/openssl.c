@@ -127,6 +127,28 @@ int ssl_read_exit(struct pt_regs *regs)
 	return 0;
 }
 
+/* The first bytes that a connection is given: see ssl_kept_t. */
+INLINE void ssl_keep(u64 sk, struct socket_state_t *st, u64 buf, u64 n)
+{
+	int zero = 0;
+	struct ssl_kept_t *kept = ssl_kept_map.lookup(&sk);
+	struct ssl_kept_t *empty = ssl_kept_empty.lookup(&zero);
+
+	if (kept && kept->socket_id == st->socket_id)
+		return;
+	if (!empty || ssl_kept_map.update(&sk, empty))
+		return;
+	kept = ssl_kept_map.lookup(&sk);
+	if (!kept)
+		return;
+	if (n > CAPTURE_MAX)
+		n = CAPTURE_MAX;
+	if (read_user_most(kept->bytes, n, CAPTURE_MAX, buf))
+		return;
+	kept->socket_id = st->socket_id;
+	kept->len = n;
+}
+
 int ssl_write_exit(struct pt_regs *regs)
 {
 	u64 id = bpf_get_current_pid_tgid(), n = 0;
@@ -159,6 +181,8 @@ int ssl_write_exit(struct pt_regs *regs)
 			before->total += n;
 		else
 			ssl_pending_map.update(&sk, &fresh);
+		if (!st->bytes[EGRESS])
+			ssl_keep(sk, st, call.buf, n);
 		return 0;
 	}
 	if (n >= call.len)

@@ -36,7 +36,7 @@ INLINE bool ssl_fits(u32 size, u64 len)
 {
 	u64 least = len < SSL_LEAST_FRAGMENT ? len : SSL_LEAST_FRAGMENT;
 
-	return size > least && size < len + SSL_OVERHEAD;
+	return size >= least + SSL_LEAST_OVERHEAD && size < len + SSL_OVERHEAD;
 }
 
 /* What is on its way out is the ciphertext of an SSL_write into memory. Behind the handshake's
@@ -44,6 +44,7 @@ INLINE bool ssl_fits(u32 size, u64 len)
 INLINE s64 ssl_find_record(u64 at, u64 n, u64 len, u32 *size)
 {
 	u64 off = 0;
+	bool finished = false; /* what comes next: the handshake's last message, of 1.3 in disguise */
 
 	NO_UNROLL
 	for (int i = 0; i < SSL_RECORDS; i++) {
@@ -53,8 +54,9 @@ INLINE s64 ssl_find_record(u64 at, u64 n, u64 len, u32 *size)
 		    !tls_header(header))
 			break;
 		*size = (u32)header[3] << 8 | header[4];
-		if (header[0] == TLS_APPLICATION_DATA && ssl_fits(*size, len))
+		if (header[0] == TLS_APPLICATION_DATA && !finished && ssl_fits(*size, len))
 			return off;
+		finished = header[0] == TLS_CHANGE_CIPHER_SPEC;
 		off += TLS_RECORD_HEADER + *size;
 	}
 	return -1;
@@ -97,9 +99,18 @@ INLINE u8 ssl_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		u64 n = len < 16 ? len : 16;
 		bool same = p->tid == r->tid && !read_user(head, n & 31, buf) &&
 			    head[0] == p->head[0] && head[1] == p->head[1];
+		u32 p_tid = p->tid;
 		ssl_pending_map.delete(&sk);
 		if (st->tls_late)
 			return TLS_CIPHER;
+		struct ssl_kept_t *kept = same || p_tid != r->tid ? 0 : ssl_kept_map.lookup(&sk);
+		if (kept && kept->socket_id == st->socket_id && kept->len) {
+			same = true;
+			op->kept = 1;
+			buf = (u64)kept->bytes;
+			len = kept->len;
+			kept->len = 0;
+		}
 		if (!same) { /* a gap is seen by its size */
 			st->bytes[EGRESS] += total;
 			count(STAT_TLS_UNPLACED);
@@ -112,7 +123,7 @@ INLINE u8 ssl_segment(struct member_fields_offset *o, struct op_t *op, struct so
 				      size > SSL_OVERHEAD ? size - SSL_OVERHEAD : 0, 0);
 	}
 	tls_plain(op, st, buf, total);
-	if (total > len)
+	if (total > len || op->kept)
 		op->limit = len;
 	return TLS_GOES_ON;
 }

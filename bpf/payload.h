@@ -111,7 +111,7 @@ INLINE s64 copy_payload(struct op_t *op, char *to)
 	if (want == 0)
 		return 0;
 	if (!op->iovcnt) {
-		if (read_user_most(to, want, CAPTURE_MAX, op->buf))
+		if (read_moved_most(op, to, want, CAPTURE_MAX, op->buf))
 			return -1;
 		return want;
 	}

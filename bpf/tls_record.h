@@ -6,6 +6,7 @@
 
 #define TLS_RECORD_HEADER 5
 #define TLS_HANDSHAKE_RECORD 0x16
+#define TLS_CHANGE_CIPHER_SPEC 0x14
 #define TLS_APPLICATION_DATA 0x17
 /* What a record adds to its plaintext: less than this in every cipher suite of crypto/tls. */
 #define TLS_OVERHEAD 64

@@ -62,6 +62,15 @@ struct ssl_pending_t {
 	u32 pad;
 };
 
+/* The first bytes of the first such call of a connection: within the last step of a handshake
+ * Node writes from a buffer that is gone when they leave. Key: struct sock *. */
+struct ssl_kept_t {
+	u64 socket_id;
+	u32 len; /* 0: they have left */
+	u32 pad;
+	char bytes[CAPTURE_MAX];
+};
+
 #define SSL_RECORDS 4
 
 /* Values of ssl_process_map: SSL_CALLED, or when it was asked about, in about seconds. */

@@ -51,7 +51,7 @@ def service(mode: str, pair: tuple[str, str], following: str = "", *more: str) -
     """One HTTPS service; ``following``: the address of the one that it calls."""
     cert, key = pair
     if mode == "node":
-        return Service(mode, ["node", TARGETS / "service.js", cert, key, following])
+        return Service(mode, ["node", TARGETS / "service.js", cert, key, following, *more])
     words = ["--mode", mode, "--cert", cert, "--key", key, "--next", following]
     return Service(mode, [sys.executable, TARGETS / "service.py", *words, *more])
 
@@ -136,10 +136,15 @@ def test_openssl_is_left_alone_where_that_was_asked_for(pair: tuple[str, str]) -
 
 
 @needs_node
-def test_node_s_calls_over_tls_are_joined_and_none_is_wrong(pair: tuple[str, str]) -> None:
+@pytest.mark.parametrize("more", [(), ("close",)], ids=["kept", "closed"])
+def test_node_s_calls_over_tls_are_joined_and_none_is_wrong(
+    more: tuple[str, ...], pair: tuple[str, str]
+) -> None:
+    """The first call of a connection is written within the handshake's last step, from a buffer
+    that is gone when its bytes leave."""
     with (
         service("node", pair) as back,
-        service("node", pair, back.address) as front,
+        service("node", pair, back.address, *more) as front,
         Agent(pids=[front.pid, back.pid]) as agent,
     ):
         hops(front.address)
@@ -149,11 +154,10 @@ def test_node_s_calls_over_tls_are_joined_and_none_is_wrong(pair: tuple[str, str
     assert not told["call wrong"] and not told["request wrong"], told
     assert len(select(spans, "SERVER", pid=back.pid)) == everything
     assert len(select(spans, "SERVER", pid=front.pid)) == everything
-    # Within the handshake's last step Node writes from a buffer that is gone when the bytes leave.
-    calls = len(select(spans, "CLIENT", pid=front.pid))
-    assert calls + agent.ledger.get("tls_unplaced", 0) >= everything
-    assert calls >= everything - CALLERS
-    assert told["request right"] >= calls - CALLERS, told
+    assert len(select(spans, "CLIENT", pid=front.pid)) == everything, agent.errors
+    assert "tls_unplaced" not in agent.ledger
+    # Where in the stream a server reads is not known of a process's first connections.
+    assert told["request right"] >= everything - CALLERS, told
 
 
 @needs_curl

@@ -1,7 +1,7 @@
-// The same on Node: service.js CERT KEY [NEXT]
+// The same on Node: service.js CERT KEY [NEXT [close: a connection for each call]]
 const https = require('https'), fs = require('fs');
-const [cert, key, next] = process.argv.slice(2);
-const agent = new https.Agent({ keepAlive: true, rejectUnauthorized: false });
+const [cert, key, next, close] = process.argv.slice(2);
+const agent = new https.Agent({ keepAlive: !close, rejectUnauthorized: false });
 const server = https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) }, (q, r) => {
   const body = 'x'.repeat(+(new URL(q.url, 'https://x').searchParams.get('n') || 5));
   if (!next || !q.url.startsWith('/hop/')) { r.end(body); return; }
