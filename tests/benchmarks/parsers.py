@@ -21,6 +21,7 @@ from otel_ebpf.protocols.base import EGRESS, INGRESS
 from otel_ebpf.protocols.context import carried_context
 from otel_ebpf.protocols.descriptor import Descriptor
 from otel_ebpf.protocols.dns import PROTOCOL as DNS
+from otel_ebpf.protocols.dubbo import DubboParser
 from otel_ebpf.protocols.http1 import Http1Parser
 from otel_ebpf.protocols.http1_head import HttpRequest
 from otel_ebpf.protocols.http2 import Http2Parser
@@ -29,8 +30,10 @@ from otel_ebpf.protocols.postgresql import PostgresqlParser
 from otel_ebpf.protocols.redis import RedisParser
 from otel_ebpf.protocols.registry import PROTOCOLS
 from otel_ebpf.protocols.sql import sanitize
+from otel_ebpf.protocols.thrift import ThriftParser
 from tests.benchmarks.table import write_between
 from tests.fuzz.conversation import FRESH, SERVES, seeds, steps
+from tests.unit.protocols import dubbo_wire, thrift_wire
 from tests.unit.protocols.postgresql_wire import (
     BOUND,
     LOGIN,
@@ -263,6 +266,13 @@ def main() -> None:
         calls(PostgresqlParser, opening, (EGRESS, extended), (INGRESS, PARSED + BOUND + rows)),
     )
     measure("lookup: DNS, two datagrams", lookups)
+    priced = b"\x0b\0\1\0\0\0\4lamp\x08\0\2\0\0\0\3\0"
+    ask, told = thrift_wire.binary("price", 0, body=priced), thrift_wire.binary("price", 0, 2)
+    measure("call: Thrift, unframed", calls(ThriftParser, [], (EGRESS, ask), (INGRESS, told)))
+    framed = (EGRESS, thrift_wire.framed(ask)), (INGRESS, thrift_wire.framed(told))
+    measure("call: Thrift, framed", calls(ThriftParser, [], *framed))
+    asked = (EGRESS, dubbo_wire.call(1)), (INGRESS, dubbo_wire.answer(1))
+    measure("call: Dubbo", calls(DubboParser, [], *asked))
     number = iter(range(1 << 40))
 
     def new_texts(count: int) -> None:
