@@ -13,6 +13,19 @@
 #define V8_PAGE (256 << 10)
 #define V8_FROM_PAGE 8 /* of a page's flags, its first word: what was alive in it has left */
 
+/* Whether `word` is what objects of the frame's kind begin with; that is an object, too, and moves. */
+INLINE bool node_is_frame(struct node_frame_t *frame, u64 word)
+{
+	u64 moved = 0;
+
+	if (word == frame->shape)
+		return true;
+	if (READ_USER(moved, frame->shape, -V8_TAG) || moved & V8_TAG || moved + V8_TAG != word)
+		return false;
+	frame->shape = word;
+	return true;
+}
+
 INLINE void node_follow(struct node_frame_t *frame, u64 number, u64 id)
 {
 	u64 address = frame->address, word = 0, flags = 0, shape = 0;
@@ -23,12 +36,12 @@ INLINE void node_follow(struct node_frame_t *frame, u64 number, u64 id)
 	if (READ_USER(word, address, -V8_TAG))
 		return;
 	if (word & V8_TAG) {
-		if (word == frame->shape && !READ_USER(flags, address & ~(u64)(V8_PAGE - 1), 0) &&
-		    !(flags & V8_FROM_PAGE))
+		if (node_is_frame(frame, word) &&
+		    !READ_USER(flags, address & ~(u64)(V8_PAGE - 1), 0) && !(flags & V8_FROM_PAGE))
 			frame->address = address;
 		return;
 	}
-	if (READ_USER(shape, word, 0) || shape != frame->shape)
+	if (READ_USER(shape, word, 0) || !node_is_frame(frame, shape))
 		return;
 	struct node_place_t place = {.address = word + V8_TAG, .id = id};
 	if (!node_place_map.update(&place, &number))

@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("node_frames.js")
 
 def frames_of(tracer: Tracer, node: Path, follow: bool) -> dict[str, list[int]]:
     """What was told as the frame of each request of each kind of work, in their order."""
-    with Service("node", [node, "--expose-gc", SCRIPT]) as service:
+    with Service("node", [node, "--expose-gc", "--compact-on-every-full-gc", SCRIPT]) as service:
         image = classify(service.pid)
         assert image is not None
         runtimes = Runtimes(tracer.kernel)
