@@ -139,7 +139,8 @@ of asyncio's other ways. nginx, and HAProxy with "retries", proxy to two servers
 refuses connections. Most are one event loop; gunicorn has two worker processes, "cluster" too.
 "submitted" has a pool of threads call, "executor" is `run_in_executor`. "maxSockets" and
 "limited" have four connections for all requests. With "AsyncLocalStorage" each request runs in
-a frame of one. All but gunicorn's and the proxies sleep at random before
+a frame of one. In "queue" calls that had to wait are begun by whoever is done, in that
+one's frame. All but gunicorn's and the proxies sleep at random before
 calls, if not "without sleeps"; what is believed of a process is learnt in its first hundred
 responses, and what was named before waits for that. A kind without a floor of recall may
 abstain; none may be wrong. In asyncio, "later" and "background" are tasks that nobody waits for
