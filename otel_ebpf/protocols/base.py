@@ -181,6 +181,12 @@ class PairingParser(Parser, Protocol):
     client: int
     """The direction of requests; -1 until ``begin``."""
 
+    @property
+    def in_step(self) -> bool:
+        """What passes is understood; else segments are passed over, and counted. A parser that
+        does not say is taken for one that always is."""
+        ...
+
     def begin(self, client: int, fresh: bool) -> None:
         """The first bytes follow. ``client``: the direction of requests. ``fresh``: these
         are the connection's first ever; else it may have been joined midway."""

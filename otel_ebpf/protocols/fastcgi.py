@@ -89,7 +89,7 @@ class FastCgiParser:
 
     @property
     def in_step(self) -> bool:
-        """See ``PairingParser``."""
+        """See ``base.PairingParser.in_step``."""
         return bool(self._calls) or not self._records[self.client].lost
 
     @property

@@ -55,7 +55,7 @@ class UwsgiParser:
 
     @property
     def in_step(self) -> bool:
-        """See ``PairingParser``."""
+        """See ``base.PairingParser.in_step``."""
         return not self._lost
 
     @property
