@@ -370,3 +370,18 @@ def test_what_goes_on_with_a_zero_is_no_connections_start() -> None:
     talk.ask(startup(user="me"))
     talk.answer(LOGIN)
     assert talk.parser.in_step
+
+
+def test_requests_that_were_not_captured_are_out_of_step(talk: Talk) -> None:
+    seen = parse("SELECT $1") + bind()
+    unseen = execute() + parse("SELECT 2") + bind() + execute() + SYNC
+    assert talk.parser.in_step
+    talk.ask(seen, len(seen + unseen))
+    assert not talk.parser.in_step
+    talk.answer(2 * (PARSED + BOUND + row() + done()) + READY)
+    assert not talk.parser.in_step
+    talk.silence()
+    talk.ask(query("SELECT 3 AS later"))
+    assert talk.parser.in_step
+    talk.answer(row() + done() + READY)
+    assert talk.pairs() == [("SELECT ? AS later", "ok")]
