@@ -1,6 +1,6 @@
-"""HTTP with a thread for each connection, which calls Redis, PostgreSQL and MariaDB.
+"""HTTP with a thread for each connection, which calls Redis, PostgreSQL, MariaDB and others.
 
-    database_target.py REDIS_PORT POSTGRESQL_PORT MARIADB_PORT PASSWORD
+    database_target.py REDIS_PORT POSTGRESQL_PORT MARIADB_PORT PASSWORD [NAME=PORT...]
 
 ``/call?id=X&n=N&mode=M&db=D``: N calls of D, each of which has X and its number in its text; as
 the Go program of tests/targets/go/databases. Modes: "kept", on a connection of the thread's own;
@@ -13,6 +13,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
@@ -59,6 +60,40 @@ def mariadb_calls(port: int, password: str) -> Call:
     return call
 
 
+def memcached_calls(port: int) -> Call:
+    from pymemcache.client.base import Client
+
+    client = Client(("127.0.0.1", port))
+    return lambda name: client.get(name) and None
+
+
+def mongodb_calls(port: int) -> Call:
+    import pymongo
+
+    client: Any = pymongo.MongoClient(port=port, maxPoolSize=1)
+    return lambda name: client.shop[name].find_one()
+
+
+def amqp_calls(port: int) -> Call:
+    import pika  # type: ignore[import-untyped]
+
+    url = pika.URLParameters(f"amqp://guest:guest@127.0.0.1:{port}/?heartbeat=0")
+    channel = pika.BlockingConnection(url).channel()
+    channel.confirm_delivery()
+
+    def call(name: str) -> None:
+        channel.basic_publish("", name, b"value")
+
+    return call
+
+
+MORE: dict[str, Callable[[int], Call]] = {
+    "memcached": memcached_calls,
+    "mongodb": mongodb_calls,
+    "amqp": amqp_calls,
+}
+
+
 def main() -> None:
     redis_port, postgresql_port, mariadb_port = map(int, sys.argv[1:4])
     password = sys.argv[4]
@@ -67,6 +102,9 @@ def main() -> None:
         "postgresql": lambda: postgresql_calls(postgresql_port, password),
         "mariadb": lambda: mariadb_calls(mariadb_port, password),
     }
+    for word in sys.argv[5:]:
+        name, _, number = word.partition("=")
+        openers[name] = partial(MORE[name], int(number))
     shared: dict[str, queue.LifoQueue[Call | None]] = {}
     for name in openers:
         shared[name] = queue.LifoQueue()
@@ -102,6 +140,7 @@ def main() -> None:
         def log_message(self, *_: Any) -> None:
             pass
 
+    ThreadingHTTPServer.request_queue_size = 256  # many connect at once
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     print("listening", f"127.0.0.1:{server.server_port}", flush=True)

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+from tests.accuracy.mix_hosts import Place
+from tests.accuracy.mixing import hosts
 from tests.accuracy.score import ABSENT, MISSING, RIGHT, WRONG
 from tests.e2e import test_go_databases as go
 from tests.e2e.agent import Agent
@@ -40,10 +42,16 @@ HERE = Path(__file__).resolve().parent
 DOCUMENT = ROOT / "docs" / "accuracy-databases.md"
 _NAMED = re.compile(r"([a-z]+\.\d+\.\d+)_(\d+)")
 
+_SHOWN = ("db.query.text", "db.collection.name", "messaging.destination.name")
+"""Where a span has what its call says."""
+
 GO_CLIENTS = {"redis": "redis", "pgx": "postgresql", "pq": "postgresql", "mysql": "mariadb",
               "mysqlprepared": "mariadb"}  # fmt: skip
 GO_MODES = ("seq", "go", "pool")
 PYTHON_MODES = ("kept", "shared")
+PYTHON_CLIENTS = ("redis", "postgresql", "mariadb")
+MORE = ("memcached", "mongodb", "amqp")
+"""Other servers that the Python program calls."""
 
 
 class Cell(NamedTuple):
@@ -105,8 +113,9 @@ def judge(spans: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Counter[t
             requests[span["trace_id"], span["span_id"]] = asked[0]
     verdicts: dict[tuple[str, str], str] = {}
     for span in spans:
-        text = span["attributes"].get("db.query.text", "")
-        for request, number in _NAMED.findall(text) if span["kind"] == "CLIENT" else ():
+        shown = (str(span["attributes"].get(name, "")) for name in _SHOWN)
+        found: list[Any] = next((all_ for text in shown if (all_ := _NAMED.findall(text))), [])
+        for request, number in found if span["kind"] in ("CLIENT", "PRODUCER") else ():
             parent = requests.get((span["trace_id"], span["parent_span_id"]))
             verdict = RIGHT if parent == request else WRONG
             if not span["parent_span_id"]:
@@ -153,8 +162,10 @@ def measure(
     requests: int,
     concurrencies: Sequence[int] = CONCURRENCIES,
     clients: Sequence[str] = tuple(GO_CLIENTS),
+    more: Mapping[str, Place] | None = None,
 ) -> dict[Cell, Counter[str]]:
-    """Both programs, with ``requests`` of each mode at each concurrency."""
+    """Both programs, with ``requests`` of each mode at each concurrency; ``more``: servers that
+    only the Python program calls."""
     built = build_go(go.SOURCE, flags=("-tags=mysql",), requires=go.MODULES | go.MYSQL,
                      language="1.21")  # fmt: skip
     local = "127.0.0.1"
@@ -167,7 +178,9 @@ def measure(
         cells |= measure_one("go", command, client, GO_MODES, requests, concurrencies)
     ports = [str(server.port) for server in running]
     command = [*python_command(HERE / "database_target.py", *ports, PASSWORD)]
-    for client in ("redis", "postgresql", "mariadb"):
+    places = more or {}
+    command += [f"{name}={place.port}" for name, place in places.items()]
+    for client in (*PYTHON_CLIENTS, *places):
         cells |= measure_one("python", command, client, PYTHON_MODES, requests, concurrencies)
     return cells
 
@@ -204,6 +217,9 @@ _CLIENTS = {
     ("python", "redis"): ("Redis", "redis-py"),
     ("python", "postgresql"): ("PostgreSQL", "psycopg"),
     ("python", "mariadb"): ("MariaDB", "PyMySQL"),
+    ("python", "memcached"): ("Memcached", "pymemcache"),
+    ("python", "mongodb"): ("FerretDB", "pymongo"),
+    ("python", "amqp"): ("RabbitMQ, confirmed publishes", "pika"),
 }
 
 
@@ -225,7 +241,7 @@ def table(cells: Mapping[Cell, Counter[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-INTRODUCTION = """# Accuracy of databases' calls
+INTRODUCTION = """# Accuracy of calls to databases and brokers
 
 This page is written by `sudo .venv/bin/python -m tests.accuracy.databases --write-docs`; do not
 edit it by hand.
@@ -243,8 +259,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=400, help="of each row (default 400)")
     parser.add_argument("--write-docs", action="store_true", help=f"write {DOCUMENT.name}")
     said = parser.parse_args(words)
-    with servers() as running:
-        cells = measure(running, said.requests)
+    with servers() as running, ExitStack() as stack:
+        cells = measure(running, said.requests, more=hosts(stack, MORE))
     shown = table(cells)
     print(shown)
     if said.write_docs:
