@@ -88,7 +88,7 @@ def web_loop(framework: str, worker: str, python: str | Path) -> Loop:
     """
     label = f"{framework}, gunicorn {worker}"
     if worker == "uvicorn":
-        floors = {"sequential": 99.0, "parallel": 99.0, "to_thread": None, "executor": 85.0}
+        floors = {"sequential": 99.0, "parallel": 99.0, "to_thread": None, "executor": 50.0}
     else:
         floors = {"sequential": 99.0, "submitted": None}
     kinds = tuple(Kind(label, mode, "pooled", floor=floor) for mode, floor in floors.items())
