@@ -20,6 +20,7 @@ from tests.e2e.agent import Agent, Span
 from tests.e2e.query import only, select
 from tests.e2e.services import Service
 from tests.nginx import nginx_program
+from tests.pythons import python_with
 
 pytestmark = [
     pytest.mark.kernel,
@@ -268,7 +269,9 @@ def test_a_library_of_another_mount_namespace_that_is_deleted(pair: tuple[str, s
 
 
 @contextmanager
-def terminator(pair: tuple[str, str], upstream: str, home: Path) -> Iterator[Service]:
+def terminator(
+    pair: tuple[str, str], upstream: str, home: Path, more: str = ""
+) -> Iterator[Service]:
     """nginx, that takes HTTPS and calls ``upstream`` over HTTPS."""
     cert, key = pair
     socket_port = _free_port()
@@ -281,8 +284,9 @@ def terminator(pair: tuple[str, str], upstream: str, home: Path) -> Iterator[Ser
         events {{}}
         http {{ access_log off; {paths}
           upstream next {{ server {upstream}; keepalive 8; }}
-          server {{ listen 127.0.0.1:{socket_port} ssl;
+          server {{ listen 127.0.0.1:{socket_port} ssl {more};
             ssl_certificate {cert}; ssl_certificate_key {key};
+            location /told/ {{ return 200 told; }}
             location / {{ proxy_http_version 1.1; proxy_set_header Connection "";
               proxy_pass https://next; }} }} }}"""
     )
@@ -310,6 +314,45 @@ def test_nginx_as_tls_terminator_and_tls_client(pair: tuple[str, str], tmp_path:
     everything = CALLERS * EACH
     told = judged(spans, proxy.pid, back.pid)
     assert told == {"call right": everything, "request right": everything}
+
+
+@needs_curl
+def test_http2_of_nginx_and_curl(pair: tuple[str, str], tmp_path: Path) -> None:
+    with (
+        terminator(pair, "127.0.0.1:1", tmp_path, "http2") as one,
+        Agent("--port", one.address.rpartition(":")[2]) as agent,
+    ):
+        urls = [f"https://{one.address}/told/{name}" for name in "ab"]
+        subprocess.run(["curl", "-skf", "--http2", *urls], check=True, capture_output=True)
+        spans = agent.stop()
+    for name in "ab":
+        client = only(spans, "CLIENT", f"/told/{name}")
+        server = only(spans, "SERVER", f"/told/{name}", one.pid)
+        assert server["parent_span_id"] == client["span_id"]
+        assert client["attributes"]["network.protocol.version"] == "2"
+        assert client["attributes"]["http.response.status_code"] == 200
+    assert len(spans) == 4
+
+
+def test_websocket_over_tls(pair: tuple[str, str]) -> None:
+    python = python_with(["websockets>=15,<17"])
+    with Service("chat", [python, TARGETS / "chat.py", *pair]) as one:
+        words = [str(python), str(TARGETS / "chat.py"), one.address, "5"]
+        with (
+            subprocess.Popen(words, stdin=subprocess.PIPE) as caller,
+            Agent(pids=[one.pid, caller.pid]) as agent,
+        ):
+            caller.communicate(b"\n", timeout=60)
+            spans = agent.stop()
+    talks = {s["kind"]: s for s in spans if s["name"].startswith("websocket")}
+    assert set(talks) == {"CLIENT", "SERVER"}
+    upgrades = {kind: only([s for s in spans if s["name"][:3] == "GET"], kind) for kind in talks}
+    assert upgrades["SERVER"]["parent_span_id"] == upgrades["CLIENT"]["span_id"]
+    assert {talks[k]["parent_span_id"] == upgrades[k]["span_id"] for k in talks} == {True}
+    for span in talks.values():
+        assert span["attributes"]["url.scheme"] == "wss"
+        assert span["attributes"]["otel_ebpf.websocket.sent.messages"] == 5
+        assert span["attributes"]["otel_ebpf.websocket.received.messages"] == 5
 
 
 def hops_without_next(address: str) -> None:
