@@ -183,7 +183,7 @@ def judge(
             outside = max(outside, span["end_time_unix_nano"] - call.ended)
         verdict.outside = max(verdict.outside, outside)
         verdict.marked += bool(mark)
-        if attributes.get("error.type") == "response_lost" and outside <= SLACK:
+        if attributes.get("error.type") in ("response_lost", "no_response"):
             verdict.lost.add(name)
             continue
         told = "rpc.method" not in attributes or "rpc.response.status_code" in attributes

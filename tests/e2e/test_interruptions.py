@@ -29,7 +29,7 @@ from tests.e2e.collector import Collector, ReadSpan
 
 pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
 
-PACE = 20
+PACE, THREADS = 20, 2
 ENOUGH = 20 * len(SERVERS)
 """Spans."""
 NOT_JOINED = ("amqp", "mqtt")
@@ -56,7 +56,7 @@ def speaking(places: Mapping[str, Place]) -> Iterator[dict[str, Speaker]]:
     with ExitStack() as stack:
         speakers = {
             name: stack.enter_context(
-                Speaker("accuracy.mix_speakers", name, place.called, 0, 2, PACE)
+                Speaker("accuracy.mix_speakers", name, place.called, 0, THREADS, PACE)
             )
             for name, place in places.items()
         }
@@ -103,7 +103,8 @@ def test_an_agent_that_begins_among_calls_gives_no_wrong_span(places: dict[str, 
     for spans in heard:
         for name, verdict in judge(spans, ports, made).items():
             assert not verdict.wrong, (name, verdict.wrong[:5])
-            assert not verdict.lost, (name, verdict.lost)
+            # As the agent begins, it may see a call and not its answer, and says so.
+            assert len(verdict.lost) <= THREADS, (name, verdict.lost)
             assert set(verdict.others) <= {*MIDWAY.get(name, ())}, (name, verdict.others)
             assert max(verdict.seen.values(), default=0) <= 1, name
             joined = verdict.spans(CLIENT) and verdict.spans(SERVER)
