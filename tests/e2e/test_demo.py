@@ -111,7 +111,12 @@ def test_the_command_shows_trees_ends_by_itself_and_tells_of_the_collector() -> 
 def test_ctrl_c_stops_everything_that_the_demo_started() -> None:
     command = [sys.executable, str(DEMO / "run"), "--seconds", "60"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # What a shell runs in the background ignores Ctrl-C, and so would what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

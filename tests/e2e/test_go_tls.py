@@ -83,12 +83,12 @@ def test_https_has_the_same_parents_as_http(build: str, version: str) -> None:
     calls = 4 * rounds  # of each mode: two connections, two calls
     said = judge(spans, front.pid)
     assert not said.wrong, said
-    # A caller that has not parked yet when its response comes, of which there may be one,
+    # A caller that has not parked yet when its response comes, of which there may be a few,
     # has no parent, and the ledger says so.
     absent = sum(said.absent.values())
     assert sum(said.right.values()) == 3 * calls - absent, (said, agent.errors)
     told = sum(n for name, n in agent.ledger.items() if name.startswith("no_parent"))
-    assert absent <= min(1, told), (said, agent.errors)
+    assert absent <= min(3 * calls // 20, told), (said, agent.errors)
     assert joined(spans, back.pid) == {True: 3 * calls}
     asked = select(spans, "SERVER", "/call", front.pid)
     assert len(asked) == 6 * rounds

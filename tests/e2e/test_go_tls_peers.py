@@ -164,7 +164,7 @@ def test_a_server_that_is_no_go_program(tmp_path: Path) -> None:
         spans = agent.stop()
     said = judge(spans, front.pid)
     assert not said.wrong, said
-    assert sum(said.right.values()) >= 59, (said, agent.errors)
+    assert sum(said.right.values()) >= 56, (said, agent.errors)
     assert sum(said.right.values()) + sum(said.absent.values()) == 60
     # Go and OpenSSL name the place of a byte alike.
     assert joined(spans, back.pid)[True] >= 59

@@ -40,9 +40,8 @@ def _right(program: Path, *flags: str) -> Counter[str]:
                     assert plain.get(path)
         spans = agent.stop()
     said = judge(spans, front.pid)
-    assert not said.wrong, said
-    # One that has not parked yet when its response comes may be left out.
-    assert sum(said.absent.values()) <= min(1, agent.ledger.get("go_not_parked", 0)), agent.ledger
+    # Those that have not parked yet when their responses come may be left out.
+    said.check(MODES, ROUNDS * CALLS, agent.ledger)
     assert joined(spans, back.pid) == {True: len(MODES) * ROUNDS * CALLS}
     assert len(select(spans, "SERVER", "/call", front.pid)) == len(MODES) * ROUNDS
     return said.right
@@ -51,7 +50,7 @@ def _right(program: Path, *flags: str) -> Counter[str]:
 @pytest.mark.parametrize("flags", [("-wrap",), ("-wrap", "-tls", "1.3"), ("-wrap", "-tls", "1.2")])
 def test_a_connection_within_others_is_known_by_its_socket(flags: tuple[str, ...]) -> None:
     right = _right(build_go(TRUTH), *flags)
-    assert sum(right.values()) >= len(MODES) * ROUNDS * CALLS - 1
+    assert sum(right.values()) >= len(MODES) * ROUNDS * CALLS - 4
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
@@ -61,4 +60,4 @@ def test_https_beside_thread_local_variables_of_c(static: bool) -> None:
     flags = ["-tags=cvars", *["-ldflags=-linkmode=external -extldflags=-static"] * static]
     program = build_go(TRUTH, flags=tuple(flags), env={"CGO_ENABLED": "1"})
     right = _right(program, "-tls", "1.3")
-    assert sum(right.values()) >= len(MODES) * ROUNDS * CALLS - 1
+    assert sum(right.values()) >= len(MODES) * ROUNDS * CALLS - 4
