@@ -129,7 +129,9 @@ def test_no_recording_is_large_or_holds_what_is_not_its_own() -> None:
         for span in spans(expectation(name)):
             said = span["attributes"]
             on_unix = said.get("network.transport") == "unix"
-            assert said.get("network.peer.address") == (None if on_unix else "127.0.0.1")
+            # Dubbo does not serve on loopback: it was recorded in a network of its own too.
+            own = {"127.0.0.1", "192.0.2.2"} if name == "dubbo" else {"127.0.0.1"}
+            assert said.get("network.peer.address") in ({None} if on_unix else own)
             assert not any(key.startswith("host.") for key in span["resource"])
 
 
