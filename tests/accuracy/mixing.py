@@ -25,6 +25,8 @@ from tests.e2e.services import ROOT
 THREADS = 4
 SLACK = 5_000_000
 """Nanoseconds by which a program's clock and the agent's may differ."""
+NOT_SEEN = ("response_lost", "no_response", "connection_closed")
+"""Errors of calls whose reply was not seen."""
 CLIENT, SERVER, DELIVERED, DELIVERS = "client", "server", "delivered", "delivers"
 """Sides of a call; the last two are those of a message that a broker hands on to its consumer."""
 HEADERS = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
@@ -183,7 +185,7 @@ def judge(
             outside = max(outside, span["end_time_unix_nano"] - call.ended)
         verdict.outside = max(verdict.outside, outside)
         verdict.marked += bool(mark)
-        if attributes.get("error.type") in ("response_lost", "no_response"):
+        if attributes.get("error.type") in NOT_SEEN:
             verdict.lost.add(name)
             continue
         told = "rpc.method" not in attributes or "rpc.response.status_code" in attributes
