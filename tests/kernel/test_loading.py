@@ -245,8 +245,10 @@ def test_a_record_is_in_user_space_within_a_tenth_of_a_second() -> None:
         ages = sorted(json.loads(agent.stdout.readline()))
         assert agent.wait(30) == 0, agent.stderr.read()
     assert len(ages) == 160
-    # The machine may be busy with other things for most of the time, and no promise is broken.
-    assert ages[len(ages) // 4] < 100, ages
+    # The machine may be busy with other things for most of the time, and no promise is broken:
+    # records that wait until a burst is full would all be older.
+    assert ages[0] < 100, ages
+    assert ages[len(ages) // 2] < 10_000, ages
 
 
 def test_requests_have_ids_of_their_own_and_responses_name_them(
