@@ -103,8 +103,8 @@ def test_an_agent_that_begins_among_calls_gives_no_wrong_span(places: dict[str, 
     for spans in heard:
         for name, verdict in judge(spans, ports, made).items():
             assert not verdict.wrong, (name, verdict.wrong[:5])
-            # As the agent begins, it may see a call and not its answer, and says so.
-            assert len(verdict.lost) <= THREADS, (name, verdict.lost)
+            # As the agent begins and ends, it may see a call and not its answer, and says so.
+            assert len(verdict.lost) <= 3 * THREADS, (name, verdict.lost)
             assert set(verdict.others) <= {*MIDWAY.get(name, ())}, (name, verdict.others)
             assert max(verdict.seen.values(), default=0) <= 1, name
             joined = verdict.spans(CLIENT) and verdict.spans(SERVER)
