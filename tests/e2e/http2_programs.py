@@ -1,4 +1,5 @@
-"""Programs that speak HTTP/2 and gRPC without TLS: Go's net/http and grpc-go, Python's grpcio."""
+"""Programs that speak HTTP/2 and gRPC without TLS: Go's net/http and grpc-go, Python's grpcio,
+grpc-js and grpc-java."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.e2e.services import TESTS, Service
 from tests.gobuild import build_go
+from tests.javabuild import build_java, java_home, maven_jars
 from tests.nodes import npm_packages
 
 TARGET = Path(__file__).resolve().parent / "target"
@@ -54,6 +56,22 @@ def _node() -> dict[str, str]:
 def node_server() -> Service:
     """grpc-js."""
     return Service("node grpc server", ["node", NODE_GRPC, "serve"], env=_node())
+
+
+@functools.cache
+def _java() -> list[str | Path]:
+    home = java_home()
+    if home is None or shutil.which("mvn") is None:
+        pytest.skip("needs a JDK and Maven")
+    jars = maven_jars("io.grpc:grpc-netty-shaded:1.68.1", "io.grpc:grpc-stub:1.68.1")
+    classes = build_java(TESTS / "targets" / "java-grpc", home, jars)
+    place = os.pathsep.join(map(str, [classes, *jars]))
+    return [home / "bin" / "java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", place, "Main"]
+
+
+def java_server() -> Service:
+    """grpc-java, by Netty."""
+    return Service("java grpc server", [*_java(), "serve"])
 
 
 class Caller:
@@ -129,3 +147,7 @@ def aio_client(address: str) -> Caller:
 
 def node_client(address: str) -> Caller:
     return Caller(["node", NODE_GRPC, "call", address], _node())
+
+
+def java_client(address: str) -> Caller:
+    return Caller([*_java(), "call", address])

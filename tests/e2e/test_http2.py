@@ -18,6 +18,8 @@ from tests.e2e.http2_programs import (
     aio_server,
     go_client,
     go_server,
+    java_client,
+    java_server,
     node_client,
     node_server,
     python_client,
@@ -40,6 +42,7 @@ GRPC = {
     "asyncio to asyncio": (aio_server, aio_client),
     "node to node": (node_server, node_client),
     "node to python": (python_server, node_client),
+    "java to java": (java_server, java_client),
 }
 
 
@@ -112,7 +115,8 @@ def test_grpc_calls_of_every_kind_are_one_span_a_side(programs: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "programs", ["go to go", "python to python", "asyncio to asyncio", "node to node"]
+    "programs",
+    ["go to go", "python to python", "asyncio to asyncio", "node to node", "java to java"],
 )
 def test_a_hundred_calls_at_once_on_one_connection(programs: str) -> None:
     with traced(*GRPC[programs]) as (_, client, agent):
