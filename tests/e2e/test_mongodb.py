@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from tests.e2e.test_go_databases import CALLS, MODES, REQUESTS, SOURCE, check, g
 from tests.e2e.test_kafka import recorded
 from tests.ferretdb_server import FerretdbServer
 from tests.gobuild import build_go
+from tests.nodes import npm_packages
 
 pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
 PROGRAMS = Path(__file__).with_name("mongodb_programs.py")
@@ -78,6 +81,48 @@ def test_every_call_is_a_span_on_either_side(server: FerretdbServer) -> None:
     assert 500 in batches
     texts = [s["attributes"]["db.query.text"] for s in spans if s["name"] == "find items"]
     assert any('"filter":{"kind":"?"}' in text for text in texts)
+
+
+def test_calls_of_nodes_driver(server: FerretdbServer) -> None:
+    """By five connections at once; its cursors, and an error."""
+    modules = npm_packages(("mongodb@6",))
+    if modules is None:
+        pytest.skip("needs Node and npm")
+    program = subprocess.Popen(
+        ["node", Path(__file__).with_name("mongodb_node.js"), server.uri],
+        env={**os.environ, "NODE_PATH": str(modules)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        before = server.counts()
+        with Agent(pids=[program.pid, server.pid]) as agent:
+            said, _ = program.communicate("\n", timeout=60)
+            assert said == "done\n"
+            spans = agent.stop()
+        counted = server.counts() - before
+    # Handshakes of four more connections, which are counted so.
+    assert counted.pop("unknown", 0) <= 4
+    for kind in ("CLIENT", "SERVER"):
+        assert calls(spans, kind) == theirs(counted)
+    assert calls(spans, "CLIENT") == {
+        "insert": 2,
+        "find": 21,
+        "update": 1,
+        "delete": 1,
+        "getMore": counted["getMore"],
+    }
+    clients = {s["span_id"]: s for s in spans if s["kind"] == "CLIENT"}
+    for served in (s for s in spans if s["kind"] == "SERVER"):
+        assert clients.pop(served["parent_span_id"])["name"] == served["name"]
+    assert not clients
+    failed = [s for s in spans if "error.type" in s["attributes"]]
+    assert {(s["name"], s["attributes"]["db.response.status_code"]) for s in failed} == {
+        ("insert node", "11000")
+    }
 
 
 def test_calls_of_asyncios_tasks(server: FerretdbServer) -> None:
