@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cbuild import build_c
+from tests.debian import debian_program
 from tests.e2e.agent import Agent, Span
 from tests.e2e.query import only, select
 from tests.e2e.services import Service
@@ -386,6 +388,35 @@ def test_requests_with_bodies_and_a_client_that_reads_slowly(pair: tuple[str, st
         spans = agent.stop()
     assert [path_of(s) for s in spans] == ["/0", "/1", "/2"]
     assert "desyncs" not in agent.ledger, agent.errors
+
+
+def test_a_program_that_is_linked_with_openssls_archives(pair: tuple[str, str]) -> None:
+    archive, _ = debian_program(
+        "libssl.a", "usr/lib/x86_64-linux-gnu/libssl.a", ("libssl-dev", "libssl3")
+    )
+    headers = [archive.parents[2] / "include", archive.parents[2] / "include/x86_64-linux-gnu"]
+    archives = [archive, archive.with_name("libcrypto.a"), "-ldl"]
+    words = [*(f"-I{folder}" for folder in headers), "-D_GNU_SOURCE", *map(str, archives)]
+    program = build_c("tls_client", *words)
+    with (
+        service("threads", pair) as back,
+        subprocess.Popen(
+            [program, str(back.port), "20", "/static-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as client,
+    ):
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        with Agent(pids=[client.pid, back.pid]) as agent:
+            client.communicate("\n", timeout=60)
+            spans = agent.stop()
+    assert client.returncode == 0
+    for number in range(20):
+        asked = only(spans, "CLIENT", f"/static-{number}", client.pid)
+        served = only(spans, "SERVER", f"/static-{number}", back.pid)
+        assert served["parent_span_id"] == asked["span_id"]
 
 
 @pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget, which uses GnuTLS")
