@@ -21,6 +21,7 @@ from tests.debian import debian_program
 from tests.e2e.agent import Agent, Span
 from tests.e2e.query import only, select
 from tests.e2e.services import Service
+from tests.javabuild import build_java, java_home
 from tests.nginx import nginx_program
 from tests.pythons import python_with
 
@@ -434,3 +435,31 @@ def test_a_program_whose_tls_cannot_be_read_is_named(pair: tuple[str, str]) -> N
     assert agent.ledger["processes_with_tls_not_readable"] == 1
     said = [line for line in agent.errors.splitlines() if "cannot be read" in line]
     assert len(said) == 1 and "wget" in said[0] and "GnuTLS" in said[0], agent.errors
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="needs a JDK")
+def test_java_s_own_tls_is_named(pair: tuple[str, str]) -> None:
+    home = java_home()
+    assert home is not None
+    classes = build_java(TARGETS.parent / "java-jsse", home)
+    with (
+        service("threads", pair) as back,
+        subprocess.Popen(
+            [home / "bin" / "java", "-Xmx64m", "-cp", classes, "Main"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        ) as program,
+    ):
+        assert program.stdin is not None and program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        with Agent(pids=[program.pid]) as agent:
+            program.stdin.write(f"https://{back.address}/unread\n")
+            assert int(program.stdout.readline()) > 0
+            agent.wait_said("cannot be read", 60)
+            program.stdin.close()
+            spans = agent.stop()
+    assert spans == []
+    assert agent.ledger["processes_with_tls_not_readable"] == 1
+    assert "JSSE" in next(line for line in agent.errors.splitlines() if "cannot be read" in line)
