@@ -25,7 +25,7 @@ from otel_ebpf.kernel.tables import create
 ASKED = b"GET /answer HTTP/1.1\r\nHost: guest\r\n\r\n"
 ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n42"
 COUNT = 20
-UPROBES = ("go_", "kp_", "tls_", "py_", "ssl_")
+UPROBES = ("go_", "kp_", "tls_", "py_", "ssl_", "node_")
 TRACEPOINTS = (sysbpf.TRACEPOINT, sysbpf.RAW_TRACEPOINT)
 SHOWN = 8
 
