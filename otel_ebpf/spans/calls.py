@@ -11,23 +11,12 @@ from typing import Any
 from otel_ebpf.correlation.model import SERVER, Exchange
 from otel_ebpf.protocols.rpc import RpcRequest, RpcResponse
 from otel_ebpf.spans import semconv
-from otel_ebpf.spans.model import ERROR, UNSET, AttributeSet, Description
+from otel_ebpf.spans.model import ERROR, UNSET, Description
+from otel_ebpf.spans.profiles import Profile, Profiles, put_client, put_server, server_of
 from otel_ebpf.spans.settings import SpanSettings
 
 _MAX_PROFILES = 1024
 _MAX_NAME = 255
-
-
-class _Profile:
-    """What calls of one method with the same end have in common."""
-
-    __slots__ = ("base", "message", "name", "status")
-
-    def __init__(self, name: str, base: dict[str, Any], status: int, message: str) -> None:
-        self.name = name
-        self.base = AttributeSet(base)
-        self.status = status
-        self.message = message
 
 
 class CallSpans:
@@ -35,7 +24,7 @@ class CallSpans:
 
     def __init__(self, settings: SpanSettings) -> None:
         self._limit = settings.value_length_limit
-        self._profiles: dict[tuple[Any, ...], _Profile] = {}
+        self._profiles = Profiles(_MAX_PROFILES)
 
     def describe(self, exchange: Exchange) -> Description:
         """Name, attributes, their common beginning, status and its message."""
@@ -48,32 +37,24 @@ class CallSpans:
             status = response.status
             if not error and not (server and response.blameless):
                 error = response.error
-        near = (
-            (ends.local_address, ends.local_port) if server else (ends.peer_address, ends.peer_port)
-        )
+        near = server_of(ends, server)
         key = (server, request.system, request.method, status, error, exchange.error, near)
         profile = self._profiles.get(key)
         if profile is None:
             profile = self._profile(exchange, request, status, error, near)
-            # Clearing all at once is the cheapest bound; a working set refills in one round.
-            if len(self._profiles) >= _MAX_PROFILES:
-                self._profiles.clear()
-            self._profiles[key] = profile
+            self._profiles.keep(key, profile)
         attributes = profile.base.attributes.copy()
         if request.notes:
             attributes.update(request.notes)
         if response is not None and response.notes:
             attributes.update(response.notes)
-        if server and ends.peer_address:
-            attributes[semconv.CLIENT_ADDRESS] = ends.peer_address
-            attributes[semconv.NETWORK_PEER_ADDRESS] = ends.peer_address
-            if ends.peer_port:
-                attributes[semconv.NETWORK_PEER_PORT] = ends.peer_port
+        if server:
+            put_client(attributes, ends)
         return profile.name, attributes, profile.base, profile.status, profile.message
 
     def _profile(
         self, exchange: Exchange, request: RpcRequest, code: str, error: str, near: tuple[str, int]
-    ) -> _Profile:
+    ) -> Profile:
         limit = self._limit
         base: dict[str, Any] = {semconv.RPC_SYSTEM_NAME: request.system}
         for name, value in (
@@ -86,16 +67,6 @@ class CallSpans:
         if error:
             base[semconv.ERROR_TYPE] = error
             status = ERROR
-        address, port = near
-        if address:
-            base[semconv.SERVER_ADDRESS] = address
-            if port:
-                base[semconv.SERVER_PORT] = port
-            if exchange.kind != SERVER:
-                base[semconv.NETWORK_PEER_ADDRESS] = address
-                if port:
-                    base[semconv.NETWORK_PEER_PORT] = port
-        if exchange.endpoints.family == "unix":
-            base[semconv.NETWORK_TRANSPORT] = "unix"
+        put_server(base, exchange.endpoints, near, exchange.kind == SERVER)
         name = (request.method or request.system)[:_MAX_NAME]
-        return _Profile(name, base, status, exchange.error or "")
+        return Profile(name, base, status, exchange.error or "")

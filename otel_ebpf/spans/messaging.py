@@ -19,10 +19,10 @@ from otel_ebpf.spans.model import (
     ERROR,
     PRODUCER,
     UNSET,
-    AttributeSet,
     Description,
     Link,
 )
+from otel_ebpf.spans.profiles import Profile, Profiles, put_client, put_server, server_of
 from otel_ebpf.spans.settings import SpanSettings
 
 _MAX_PROFILES = 2048
@@ -37,24 +37,12 @@ _NUMBER = re.compile(
 _KINDS = {"create": PRODUCER, "send": PRODUCER, "receive": CONSUMER, "process": CONSUMER}
 
 
-class _Profile:
-    """What calls of one kind with the same end have in common."""
-
-    __slots__ = ("base", "message", "name", "status")
-
-    def __init__(self, name: str, base: dict[str, Any], status: int, message: str) -> None:
-        self.name = name
-        self.base = AttributeSet(base)
-        self.status = status
-        self.message = message
-
-
 class MessagingSpans:
     """Describes calls to brokers for the span builder."""
 
     def __init__(self, settings: SpanSettings) -> None:
         self._limit = settings.value_length_limit
-        self._profiles: dict[tuple[Any, ...], _Profile] = {}
+        self._profiles = Profiles(_MAX_PROFILES)
 
     def describe(self, exchange: Exchange) -> Description:
         """Name, attributes, their common beginning, status and its message."""
@@ -63,9 +51,7 @@ class MessagingSpans:
         ends = exchange.endpoints
         server = exchange.kind == SERVER
         broker = server != request.pushed
-        near = (
-            (ends.local_address, ends.local_port) if broker else (ends.peer_address, ends.peer_port)
-        )
+        near = server_of(ends, broker)
         error = exchange.error or (response.error if response is not None else "")
         key = (
             *(
@@ -81,10 +67,7 @@ class MessagingSpans:
         profile = self._profiles.get(key)
         if profile is None:
             profile = self._profile(exchange, request, error, near)
-            # Clearing all at once is the cheapest bound; a working set refills in one round.
-            if len(self._profiles) >= _MAX_PROFILES:
-                self._profiles.clear()
-            self._profiles[key] = profile
+            self._profiles.keep(key, profile)
         attributes = profile.base.attributes.copy()
         if request.batch:
             attributes[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = request.batch
@@ -99,11 +82,8 @@ class MessagingSpans:
             attributes[semconv.MESSAGING_MESSAGE_CONVERSATION_ID] = request.conversation[
                 : self._limit
             ]
-        if broker and ends.peer_address:
-            attributes[semconv.CLIENT_ADDRESS] = ends.peer_address
-            attributes[semconv.NETWORK_PEER_ADDRESS] = ends.peer_address
-            if ends.peer_port:
-                attributes[semconv.NETWORK_PEER_PORT] = ends.peer_port
+        if broker:
+            put_client(attributes, ends)
         return profile.name, attributes, profile.base, profile.status, profile.message
 
     @staticmethod
@@ -125,7 +105,7 @@ class MessagingSpans:
 
     def _profile(
         self, exchange: Exchange, request: MessagingRequest, error: str, near: tuple[str, int]
-    ) -> _Profile:
+    ) -> Profile:
         limit = self._limit
         base: dict[str, Any] = {semconv.MESSAGING_SYSTEM: request.system}
         for name, value in (
@@ -148,19 +128,9 @@ class MessagingSpans:
         if error:
             base[semconv.ERROR_TYPE] = error
             status = ERROR
-        address, port = near
-        if address:
-            base[semconv.SERVER_ADDRESS] = address
-            if port:
-                base[semconv.SERVER_PORT] = port
-            if (exchange.kind == SERVER) == request.pushed:
-                base[semconv.NETWORK_PEER_ADDRESS] = address
-                if port:
-                    base[semconv.NETWORK_PEER_PORT] = port
-        if exchange.endpoints.family == "unix":
-            base[semconv.NETWORK_TRANSPORT] = "unix"
+        put_server(base, exchange.endpoints, near, (exchange.kind == SERVER) != request.pushed)
         name = f"{request.operation} {named}".strip() or request.system
-        return _Profile(name[:_MAX_NAME], base, status, exchange.error or "")
+        return Profile(name[:_MAX_NAME], base, status, exchange.error or "")
 
 
 def template(destination: str) -> str:

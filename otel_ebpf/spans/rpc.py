@@ -11,7 +11,8 @@ from typing import Any
 from otel_ebpf.correlation.model import SERVER, Exchange
 from otel_ebpf.spans import semconv
 from otel_ebpf.spans.authority import split_authority
-from otel_ebpf.spans.model import ERROR, UNSET, AttributeSet, Description
+from otel_ebpf.spans.model import ERROR, UNSET, Description
+from otel_ebpf.spans.profiles import Profile, Profiles, server_of
 from otel_ebpf.spans.settings import SpanSettings
 
 _MAX_PROFILES = 1024
@@ -52,24 +53,12 @@ _OF_HTTP = {
 """What a client makes of an answer that is no gRPC (gRPC's http-grpc-status-mapping)."""
 
 
-class _Profile:
-    """What calls of one method with the same end have in common."""
-
-    __slots__ = ("base", "message", "name", "status")
-
-    def __init__(self, name: str, base: dict[str, Any], status: int, message: str) -> None:
-        self.name = name
-        self.base = AttributeSet(base)
-        self.status = status
-        self.message = message
-
-
 class RpcSpans:
     """Describes gRPC exchanges for the span builder."""
 
     def __init__(self, settings: SpanSettings) -> None:
         self._limit = settings.value_length_limit
-        self._profiles: dict[tuple[Any, ...], _Profile] = {}
+        self._profiles = Profiles(_MAX_PROFILES)
         self._capture = {
             True: _names(settings.server_request_metadata),
             False: _names(settings.client_request_metadata),
@@ -82,19 +71,12 @@ class RpcSpans:
         server = exchange.kind == SERVER
         code = status_code(exchange)
         host = request.header("host")
-        near = (
-            (endpoints.local_address, endpoints.local_port)
-            if server
-            else (endpoints.peer_address, endpoints.peer_port)
-        )
+        near = server_of(endpoints, server)
         key = (server, request.target, host, code, exchange.error, near)
         profile = self._profiles.get(key)
         if profile is None:
             profile = self._profile(exchange, code, host, near)
-            # Clearing all at once is the cheapest bound; a working set refills in one round.
-            if len(self._profiles) >= _MAX_PROFILES:
-                self._profiles.clear()
-            self._profiles[key] = profile
+            self._profiles.keep(key, profile)
         attributes = profile.base.attributes.copy()
         if server:
             attributes[semconv.CLIENT_ADDRESS] = endpoints.peer_address
@@ -109,7 +91,7 @@ class RpcSpans:
 
     def _profile(
         self, exchange: Exchange, code: str, host: str | None, near: tuple[str, int]
-    ) -> _Profile:
+    ) -> Profile:
         limit = self._limit
         server = exchange.kind == SERVER
         method = exchange.request.target.removeprefix("/").partition("?")[0][:limit]
@@ -137,7 +119,7 @@ class RpcSpans:
             base[semconv.NETWORK_PEER_ADDRESS] = near[0]
             if near[1]:
                 base[semconv.NETWORK_PEER_PORT] = near[1]
-        return _Profile(method or "grpc", base, status, message)
+        return Profile(method or "grpc", base, status, message)
 
 
 def status_code(exchange: Exchange) -> str:
