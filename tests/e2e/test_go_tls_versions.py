@@ -66,5 +66,5 @@ def test_https_of_every_go_has_the_right_parents(
     assert served == len(MODES) * REQUESTS
     assert not verdict.wrong, verdict
     assert verdict.right + verdict.absent == dict.fromkeys(MODES, REQUESTS * CALLS), verdict
-    # A caller may not have come to wait yet when its response does.
-    assert verdict.absent.total() <= 1, verdict
+    # A few callers may not have come to wait yet when their responses do.
+    assert verdict.absent.total() <= 3, verdict
