@@ -2,7 +2,9 @@
 #ifndef OTEL_EBPF_DATAGRAM_CALLS_H
 #define OTEL_EBPF_DATAGRAM_CALLS_H
 
+#include "asking.h"
 #include "datagram_socket.h"
+#include "infer_quic.h"
 #include "probe.h"
 
 #define MSGHDR_NAME 0
@@ -51,8 +53,11 @@ INLINE int run_datagram_send(struct sys_enter_args *c)
 	}
 	/* How long the datagram is need not be known yet. */
 	if (seen < 0 || !infer_dns_datagram(op->head, seen, DNS_LEAST, known)) {
-		if (!known)
-			datagram_of_others(id >> 32, fd, sk);
+		if (known)
+			return 0;
+		datagram_of_others(id >> 32, fd, sk);
+		if (seen > 0 && infer_quic(op->head, seen))
+			ask_about(c, id >> 32, PROCESS_SPEAKS_QUIC, bpf_ktime_get_ns());
 		return 0;
 	}
 	args.ts = bpf_ktime_get_ns();

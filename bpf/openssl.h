@@ -4,6 +4,7 @@
 #ifndef OTEL_EBPF_OPENSSL_H
 #define OTEL_EBPF_OPENSSL_H
 
+#include "asking.h"
 #include "openssl_in.h"
 
 #define SSL_LEAST_FRAGMENT 512 /* max_fragment_length knows none smaller */
@@ -16,19 +17,10 @@ INLINE bool ssl_process(struct op_t *op)
 	return known && *known == SSL_CALLED;
 }
 
-/* It sends or gets TLS, and no probe tells of it: user space looks at it again, once in a while,
- * for a library may be loaded at any time. */
+/* It sends or gets TLS, and no probe tells of it. */
 INLINE void ssl_ask(void *ctx, struct op_t *op)
 {
-	u32 tgid = op->rec.tgid, now = SSL_ASKED + (u32)(op->rec.ts >> SSL_ASK_SHIFT);
-	u32 *known = ssl_process_map.lookup(&tgid);
-
-	if (known && (*known == SSL_CALLED || now - *known < SSL_ASK_AGAIN))
-		return;
-	if (ssl_process_map.update(&tgid, &now))
-		return;
-	tgid |= PROCESS_SPEAKS_TLS;
-	process_events.perf_submit(ctx, &tgid, sizeof(tgid));
+	ask_about(ctx, op->rec.tgid, PROCESS_SPEAKS_TLS, op->rec.ts);
 }
 
 /* Whether a record may hold the first of so many bytes. */

@@ -194,7 +194,7 @@ class Agent:
         if not config.globs:
             self._chosen = kernel.traces
         kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
-        kernel.open_executions(self._on_exec, self._targets.speaks_tls)
+        kernel.open_executions(self._on_exec, self._targets.speaks_tls, self._targets.speaks_quic)
         kernel.attach()
         looking.join()
         self._targets.start(kernel, images)

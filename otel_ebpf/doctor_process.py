@@ -7,6 +7,7 @@ takes notes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -17,10 +18,11 @@ from otel_ebpf.discovery.go_identity import BOTH, TLS, UPROBE, chosen_way
 from otel_ebpf.discovery.openssl import mapped, places_of
 from otel_ebpf.discovery.processes import ProcessImage, classify
 from otel_ebpf.discovery.procfs import ProcFs
-from otel_ebpf.discovery.tls_libraries import not_readable
+from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY, not_readable
 from otel_ebpf.doctor_loops import identities
 from otel_ebpf.errors import UsageError
 from otel_ebpf.probe_costs import EVENTS, KINDS
+from otel_ebpf.status import spoken_unread
 from otel_ebpf.targets import Targets
 
 _WAYS: dict[int | None, str] = {
@@ -227,6 +229,9 @@ def _text(facts: dict[str, Any]) -> str:
         lines.append(("a request", f"over TLS: {each}; without TLS: none"))
     if "tls_not_readable" in facts:
         lines.append(("TLS", f"calls through {facts['tls_not_readable']} cannot be read"))
+    if "spoken_unread" in facts:
+        what = facts["spoken_unread"] or UNKNOWN_LIBRARY
+        lines.append(("seen", f"it speaks what cannot be read ({what}): those calls are missing"))
     width = max(len(name) for name, _ in lines)
     head = f"process {facts['pid']}: {facts['exe'] or 'its program may not be read'}"
     return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in lines)]) + "\n"
@@ -247,6 +252,9 @@ def run_process_doctor(
             f"there is no process {pid}", where="--pid", mend="see `ps -e` for those that run"
         )
     facts = report(image, identity, go_http2)
+    spoken = spoken_unread(pid, os.environ)
+    if spoken is not None:
+        facts["spoken_unread"] = spoken
     stream.write(
         json.dumps(facts, indent=2, ensure_ascii=False) + "\n" if as_json else _text(facts)
     )

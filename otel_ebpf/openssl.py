@@ -12,7 +12,7 @@ from typing import Protocol
 
 from otel_ebpf.discovery.openssl import Key, mapped, places_of, usual
 from otel_ebpf.discovery.procfs import ProcFs
-from otel_ebpf.discovery.tls_libraries import not_readable
+from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY, not_readable
 from otel_ebpf.errors import OtelEbpfError
 
 _log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class OpenSsl:
             _log.warning(
                 "TLS of %s (process %d) cannot be read: %s, neither OpenSSL nor Go's; "
                 "its encrypted calls are missing",
-                exe, pid, library or "a library that is not known",
+                exe, pid, library or UNKNOWN_LIBRARY,
             )  # fmt: skip
 
     def forked(self, parent: int, child: int) -> None:

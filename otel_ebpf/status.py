@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY
 from otel_ebpf.errors import KernelError, OtelEbpfError
 from otel_ebpf.status_socket import VARIABLE, directory
 
@@ -41,6 +42,17 @@ def run_status(stream: TextIO, env: Mapping[str, str], *, as_json: bool = False)
     else:
         stream.write("\n".join(_text(answer) for answer in answers))
     return 0
+
+
+def spoken_unread(pid: int, env: Mapping[str, str]) -> str | None:
+    """What running agents have seen this process speak that they cannot read: libraries, QUIC,
+    or an empty text where the library is not known. None: nothing, or no agent may be asked."""
+    for path in _sockets(directory(env)):
+        with contextlib.suppress(OtelEbpfError):
+            told = (_ask(path) or {}).get("tls_not_readable", {})
+            if str(pid) in told:
+                return str(told[str(pid)])
+    return None
 
 
 def _sockets(folder: str) -> list[str]:
@@ -88,7 +100,7 @@ def _text(answer: Mapping[str, Any]) -> str:
         + ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in totals.items())
     ]
     closed = [
-        f"  process {pid} speaks TLS that cannot be read: {library or 'of a library not known'}"
+        f"  process {pid} speaks what cannot be read: {library or UNKNOWN_LIBRARY}"
         for pid, library in answer.get("tls_not_readable", {}).items()
     ]
     processes = answer["processes"]

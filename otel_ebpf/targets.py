@@ -17,8 +17,10 @@ from cachetools import LRUCache
 from otel_ebpf.discovery.go_headers import PASSIVE
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY
 from otel_ebpf.go_processes import GoProcesses, ProcessSide
 from otel_ebpf.openssl import OpenSsl
+from otel_ebpf.quic import QuicSpeakers
 from otel_ebpf.runtimes import Runtimes
 from otel_ebpf.uprobes import Uprobes, UprobeSide
 
@@ -82,6 +84,7 @@ class Targets:
         self._uprobes: Uprobes | None = None
         self._runtimes: Runtimes | None = None
         self._openssl: OpenSsl | None = None
+        self._quic = QuicSpeakers(self._proc)
         self.found: deque[tuple[int, str]] = deque()
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.unreadable = 0
@@ -119,6 +122,10 @@ class Targets:
     def speaks_tls(self, pid: int) -> None:
         """A process speaks TLS of which no probe tells."""
         self._work.put((self._speaks_tls, pid))
+
+    def speaks_quic(self, pid: int) -> None:
+        """A process speaks QUIC."""
+        self._work.put((self._quic.speaks, pid))
 
     def ended(self, pid: int) -> None:
         """A process has ended."""
@@ -163,8 +170,13 @@ class Targets:
             self._thread.join(timeout=5)
 
     def tls_not_readable(self) -> dict[int, str]:
-        """Processes whose TLS is not read, with the libraries it may be; see ``OpenSsl``."""
-        return self._openssl.opaque_now() if self._openssl else {}
+        """Processes whose TLS is not read, with the libraries it may be (see ``OpenSsl``), and
+        those whose QUIC is not."""
+        told = self._openssl.opaque_now() if self._openssl else {}
+        for pid in list(self._quic.now):
+            other = told.get(pid)
+            told[pid] = "QUIC" if other is None else f"{other or UNKNOWN_LIBRARY}, QUIC"
+        return told
 
     def stats(self) -> dict[str, int]:
         """Counters for the ledger."""
@@ -177,6 +189,7 @@ class Targets:
             + (self._openssl.refused if self._openssl else 0),
             "processes_with_openssl": self._openssl.processes if self._openssl else 0,
             "processes_with_tls_not_readable": self._openssl.opaque if self._openssl else 0,
+            "processes_with_quic": self._quic.ever,
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
             "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
             "node_processes_with_frames_followed": self._runtimes.frames if self._runtimes else 0,
@@ -255,6 +268,7 @@ class Targets:
         assert self._uprobes is not None
         self._images.pop(pid, None)
         self._uprobes.ended(pid, time.monotonic())
+        self._quic.ended(pid)
         if self._runtimes is not None:
             self._runtimes.ended(pid)
         if self._openssl is not None:

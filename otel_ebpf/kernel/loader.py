@@ -92,8 +92,8 @@ STATS = (
 """Names of ``__trace_stats_map``'s counters, in enum stat's order."""
 
 
-_SPEAKS_TLS = 1 << 31
-"""In the number of a process: why it is told. PROCESS_SPEAKS_TLS of the C side."""
+_SPEAKS_TLS, _SPEAKS_QUIC = 1 << 31, 1 << 30
+"""In the number of a process: why it is told. PROCESS_SPEAKS_TLS and _QUIC of the C side."""
 
 
 class Kernel:
@@ -330,15 +330,20 @@ class Kernel:
         self._reader.open(self._tables["__socket_data"], pages, take, lost, wakeup)
 
     def open_executions(
-        self, take: Callable[[int], None], tls: Callable[[int], None] = lambda _: None
+        self,
+        take: Callable[[int], None],
+        tls: Callable[[int], None] = lambda _: None,
+        quic: Callable[[int], None] = lambda _: None,
     ) -> None:
         """``take(pid)`` as soon as a process executes a program; ``tls(pid)`` when one speaks
-        TLS of which no probe tells."""
+        TLS of which no probe tells, ``quic(pid)`` when it speaks QUIC: perhaps more than once."""
 
         def on_exec(_cpu: int, data: bytes) -> None:
             told = int.from_bytes(data[:4], sys.byteorder)
             if told & _SPEAKS_TLS:
                 tls(told & ~_SPEAKS_TLS)
+            elif told & _SPEAKS_QUIC:
+                quic(told & ~_SPEAKS_QUIC)
             else:
                 take(told)
 

@@ -420,23 +420,6 @@ def test_a_program_that_is_linked_with_openssls_archives(pair: tuple[str, str]) 
         assert served["parent_span_id"] == asked["span_id"]
 
 
-@pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget, which uses GnuTLS")
-def test_a_program_whose_tls_cannot_be_read_is_named(pair: tuple[str, str]) -> None:
-    with service("threads", pair) as back:
-        url = f"https://{back.address}/plain"
-        # Two requests with a pause, so that it is there when it is looked at.
-        command = f"exec wget -q --no-check-certificate -O /dev/null --wait=2 {url} {url}"
-        program = subprocess.Popen(["sh", "-c", f"read line; {command}"], stdin=subprocess.PIPE)
-        with program, Agent(pids=[program.pid]) as agent:
-            program.communicate(b"\n", timeout=60)
-            spans = agent.stop()
-    assert program.returncode == 0
-    assert spans == []
-    assert agent.ledger["processes_with_tls_not_readable"] == 1
-    said = [line for line in agent.errors.splitlines() if "cannot be read" in line]
-    assert len(said) == 1 and "wget" in said[0] and "GnuTLS" in said[0], agent.errors
-
-
 @pytest.mark.skipif(shutil.which("javac") is None, reason="needs a JDK")
 def test_java_s_own_tls_is_named(pair: tuple[str, str]) -> None:
     home = java_home()

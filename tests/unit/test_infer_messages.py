@@ -77,6 +77,11 @@ u8 dubbo(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_dubbo(p, n, towards);
 }
+#include "infer_quic.h"
+u8 quic(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_quic(p, n);
+}
 u8 memcached(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_memcached(p, n, total, tail, towards, start);
@@ -169,6 +174,23 @@ def test_every_reply_of_a_known_connection_begins_one(infer: Inference) -> None:
 def startup(minor: int = 0) -> bytes:
     body = b"user\0me\0database\0shop\0\0"
     return (len(body) + 8).to_bytes(4, "big") + bytes([0, 3, 0, minor]) + body
+
+
+@pytest.mark.parametrize(
+    ("data", "speaks"),
+    [
+        (bytes.fromhex("c3 00000001 08 8394c8f03e515708 0000 449e"), True),  # RFC 9001, A.2
+        (bytes.fromhex("cf 00000001 00 08 f067a5502a4262b5 0040 75"), True),  # A.3
+        (bytes.fromhex("d3 6b3343cf 08 8394c8f03e515708 0000 449e"), True),  # RFC 9369, A.2
+        (bytes.fromhex("c3 00000001 15 8394c8f03e515708 0000 449e"), False),  # too long a number
+        (bytes.fromhex("4c fe4189655e5cd55c41f69080575d7999c25a5bfb"), False),  # data
+        (bytes.fromhex("c3 00000001"), False),
+        (dns_wire.query(0xC300, "www.example.com"), False),
+        (bytes.fromhex("16 fefd 0000 000000000000 0094 01 000088"), False),  # DTLS
+    ],
+)
+def test_quic_is_known_by_its_handshake(infer: Inference, data: bytes, speaks: bool) -> None:
+    assert infer("quic", data) == speaks
 
 
 @pytest.mark.parametrize(
