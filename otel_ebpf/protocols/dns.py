@@ -275,16 +275,12 @@ class DnsParser:
         """A zone is told between its SOA record and that again, in one message or many."""
         before, soas = soas, soas + message.soas
         if soas >= 2 or message.code or (not before and message.soas == 1 and _alone(message)):
-            answer.complete = True
             self._more.pop(message.number, None)
-            if answer not in out:
-                out.append(answer)
+            _finish(answer, out)
         else:
             self._more[message.number] = (answer, serial, soas)
             if len(self._more) > MAX_OUTSTANDING:
-                oldest = self._more.pop(next(iter(self._more)))[0]
-                oldest.complete = True
-                out.append(oldest)
+                _finish(self._more.pop(next(iter(self._more)))[0], out)
 
     def _find(self, message: DnsMessage) -> int:
         """The query that it answers; 0: none, or nobody knows which."""
@@ -309,8 +305,7 @@ class DnsParser:
 
     def _end_transfers(self, out: list[Message], ts: int) -> None:
         for answer, _, _ in self._more.values():
-            answer.complete = True
-            out.append(answer)
+            _finish(answer, out)
         self._more.clear()
 
     def gap(self, direction: int, ts: int) -> list[Message]:
@@ -338,6 +333,13 @@ class DnsParser:
             answer.error = error
         self._end_transfers(out, ts)
         return out
+
+
+def _finish(answer: Message, out: list[Message]) -> None:
+    """It is whole; it may have begun in the same segment, and is told of once."""
+    answer.complete = True
+    if answer not in out:
+        out.append(answer)
 
 
 def _alone(message: DnsMessage) -> bool:

@@ -229,3 +229,12 @@ def test_a_zones_transfer_is_one_answer_however_many_messages() -> None:
     talk.ask(ask(2, "zone.test", AXFR))
     talk.answer(say(2, "zone.test", AXFR, code=5))
     assert ends(talk)[1] == ("zone.test", "REFUSED")
+
+
+def test_a_transfer_that_is_lost_as_soon_as_it_begins_is_told_of_once() -> None:
+    soa = rr(SOA, name("ns") + name("me") + bytes(20))
+    begins = say(1, "zone.test", AXFR, soa)
+    talk = Talk(DnsParser())
+    talk.ask(ask(1, "zone.test", AXFR))
+    talk.answer(begins, len(begins) + 2)  # the next message's length was not captured
+    assert ends(talk) == [("zone.test", "ok")]
