@@ -36,6 +36,7 @@ struct member_fields_offset {
 	s32 task_signal;
 	s32 signal_live;
 	u32 ready;
+	u32 armed; /* every probe is there: what begins from now on is seen from its first byte */
 };
 
 enum filter { FILTER_PROCESSES = 1, FILTER_PORTS = 2 };

@@ -82,8 +82,9 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 	u32 n = op->done > INFER_BYTES ? INFER_BYTES : op->done;
 	u64 before = st->bytes[INGRESS] + st->bytes[EGRESS], total = op->total;
 	u8 protocol = 0, begins;
-	/* The role is that of accept or connect, where these were seen. */
-	bool made = st->role != ROLE_UNKNOWN;
+	/* The role is that of accept or connect, where these were seen. Of TLS the handshake had to
+	 * be: its probe is the last one that a library gets. */
+	bool made = st->role != ROLE_UNKNOWN && (!st->tls || st->tls_whole);
 
 	u64 tail = last_bytes(op);
 

@@ -135,6 +135,8 @@ INLINE int run_messages(void *ctx)
 	}
 	bool serves = st->role == ROLE_SERVER;
 	u8 towards = serves == (r->direction == INGRESS) ? TOWARDS_SERVER : TOWARDS_CLIENT;
+	if (st->bytes[r->direction & 1])
+		r->flags |= FLAG_BEHIND;
 	r->begins = message_next(op, st, n, had, towards, start, &secret);
 	op->secret = secret;
 	if (st->protocol == PROTOCOL_REDIS && towards == TOWARDS_CLIENT && op->head[0] == '$' &&

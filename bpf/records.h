@@ -121,9 +121,12 @@ enum headers_told {
  * those are followed (pools.h), else 0; parent_uid of such a response is the request whose own
  * response has reached the thread last, or 0. */
 
-/* Of a protocol of messages.h: the connection was seen to be made;
+/* Of a protocol of messages.h, where it is recognised: the connection was seen to be made, and
  * these are its first bytes. */
 #define FLAG_FRESH FLAG_RUN_START
+
+/* And of every segment that follows: it is not the first one of its direction. */
+#define FLAG_BEHIND FLAG_RUN_START
 
 /* Counters of __trace_stats_map. Indices of `counts`. */
 enum stat {

@@ -65,7 +65,7 @@ INLINE struct socket_state_t *start_socket(void *ctx, struct member_fields_offse
 	st = socket_create(o, sk, tgid, now);
 	if (st) {
 		socket_refer(tgid, fd, sk, st, now);
-		st->role = role;
+		st->role = o->armed ? role : ROLE_UNKNOWN;
 		if (st->family == FAMILY_UNIX)
 			*(u64 *)st->local_addr = st->socket_id;
 	}

@@ -129,6 +129,8 @@ int kp_messages(struct pt_regs *regs)
 			st->captured = 0;
 			st->before_len = 0;
 		}
+		if (st->bytes[INGRESS])
+			op->rec.flags |= FLAG_BEHIND;
 		u8 towards = st->role == ROLE_SERVER ? TOWARDS_SERVER : TOWARDS_CLIENT;
 		begins = message_next(op, st, n < 0 ? 0 : n, had, towards, start, &secret);
 		if (st->protocol == PROTOCOL_WEBSOCKET)

@@ -157,8 +157,7 @@ class OpenSsl:
         if copy is None:
             copy = self._copies[key] = _Copy()
             try:
-                # What ends a call comes first: an end without its beginning does nothing.
-                for offset, program, returns in sorted(places_of(key, path), key=lambda p: -p[2]):
+                for offset, program, returns in places_of(key, path):
                     handle = self._kernel.attach_uprobe(path, offset, program, returns=returns)
                     copy.handles.append(handle)
             except (OtelEbpfError, OSError) as error:

@@ -10,7 +10,7 @@ from otel_ebpf.correlation.conversation import Conversation
 from otel_ebpf.correlation.live import OWN, Live
 from otel_ebpf.correlation.model import CLIENT
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import FLAG_FRESH, MAYBE, REQUEST, RESPONSE, ROLE_CLIENT
+from otel_ebpf.events.layout import FLAG_BEHIND, FLAG_FRESH, MAYBE, REQUEST, RESPONSE, ROLE_CLIENT
 from otel_ebpf.protocols import base
 from otel_ebpf.protocols.base import Message, PairingParser
 
@@ -32,7 +32,7 @@ class PairedConnection(Conversation):
         open: exchanges without their whole reply, by that number, the oldest first.
     """
 
-    __slots__ = ("_begun", "_chatter", "_left", "_next_seq", "_pushed", "_unknown", "open")
+    __slots__ = ("_begun", "_chatter", "_due", "_left", "_next_seq", "_pushed", "_unknown", "open")
 
     def __init__(self, record: Record, unknown: list[Record] | None = None) -> None:
         super().__init__(record)
@@ -40,6 +40,9 @@ class PairedConnection(Conversation):
         self._begun: list[Record | None] = [None, None]
         """By direction: the latest record with which a request or reply began."""
         self._next_seq = [-1, -1]
+        self._due = -1
+        """The direction whose first byte is still to come, where the first one of the other was
+        seen."""
         self._unknown = unknown or []
         self._left = False
         """The parser reads no more of it."""
@@ -74,7 +77,10 @@ class PairedConnection(Conversation):
             asks = base.EGRESS if record.role == ROLE_CLIENT else base.INGRESS
             if self.descriptor is not None and self.descriptor.memory is not None:
                 cast(Any, parser).remember(owner.memory(self.descriptor), record.tgid)
-            parser.begin(asks, bool(record.flags & FLAG_FRESH))
+            fresh = bool(record.flags & FLAG_FRESH)
+            if fresh:
+                self._due = 1 - record.direction
+            parser.begin(asks, fresh)
             early, self._unknown = self._unknown, []
             for before in early:
                 if before.direction == record.direction:
@@ -89,6 +95,10 @@ class PairedConnection(Conversation):
         expected = self._next_seq[direction]
         if seq != expected >= 0:
             self._skip(parser, record, seq - expected & 0xFFFFFFFF, owner)
+        elif direction == self._due:
+            self._due = -1
+            if record.flags & FLAG_BEHIND:  # the first one was lost on its way here
+                self.missed(record, owner)
         self._next_seq[direction] = seq + length & 0xFFFFFFFF
         messages = parser.feed(
             direction,

@@ -25,13 +25,16 @@ _USUAL = (
     "/usr/lib/libssl.so.*",
 )
 PROBES = {
-    "SSL_read": ("ssl_read_enter", "ssl_read_exit"),
-    "SSL_read_ex": ("ssl_read_ex_enter", "ssl_read_exit"),
     "SSL_write": ("ssl_write_enter", "ssl_write_exit"),
     "SSL_write_ex": ("ssl_write_ex_enter", "ssl_write_exit"),
+    "SSL_read": ("ssl_read_enter", "ssl_read_exit"),
+    "SSL_read_ex": ("ssl_read_ex_enter", "ssl_read_exit"),
     "SSL_do_handshake": ("ssl_handshake_enter", "ssl_handshake_exit"),
 }
-"""Function -> programs at its entry and at its return. Tried with OpenSSL 1.1.1 and 3."""
+"""Function -> programs at its entry and at its return. Tried with OpenSSL 1.1.1 and 3.
+
+In the order in which they are put there, after the returns: who sees a handshake begin sees all
+that follows it, and who sees a read begin sees what is written then."""
 _NEEDED = ("SSL_read", "SSL_write")
 
 _PLACES: LRUCache[Key, tuple[Place, ...]] = LRUCache(1024)
@@ -69,7 +72,8 @@ def _with_openssl(paths: Iterable[tuple[str, str]]) -> Iterator[tuple[Key, str, 
 
 
 def places_of(key: Key, path: str) -> tuple[Place, ...]:
-    """Where the functions are in this file; nothing where they are not.
+    """Where the functions are in this file, in the order in which they are to be probed; nothing
+    where they are not.
 
     Raises:
         ElfError, OSError: it cannot be read.
@@ -83,10 +87,11 @@ def places_of(key: Key, path: str) -> tuple[Place, ...]:
         if not all(name in found for name in _NEEDED):
             found = image.symbols(PROBES)
         if all(name in found for name in _NEEDED):
-            for name, symbol in found.items():
-                offset = image.file_offset(symbol.value)
+            for name, (enter, leave) in PROBES.items():
+                offset = image.file_offset(found[name].value) if name in found else None
                 if offset is not None:
-                    enter, leave = PROBES[name]
                     places += [(offset, enter, False), (offset, leave, True)]
+    # What ends a call comes first: an end without its beginning does nothing.
+    places.sort(key=lambda place: not place[2])
     _PLACES[key] = result = tuple(places)
     return result

@@ -123,8 +123,10 @@ FLAG_TASK = FLAG_CALLER
 FLAG_TURN = FLAG_CONTEXT
 FLAG_OPENED = FLAG_CALLER_PARENT
 FLAG_DUE = FLAG_GO_POOLED
-# Of a protocol whose parser pairs.
+# Of a protocol whose parser pairs, where it is recognised.
 FLAG_FRESH = FLAG_RUN_START
+# And of what follows.
+FLAG_BEHIND = FLAG_RUN_START
 TURNS_PROXY = 2
 
 

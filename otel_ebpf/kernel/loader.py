@@ -255,6 +255,12 @@ class Kernel:
         for probe in plan:
             if probe not in self.attached:
                 self._attach(probe)
+        self._arm()
+
+    def _arm(self) -> None:
+        """From now on connections are seen from their first byte on. Of those that were made
+        while probes were attached one by one, some bytes may have passed unseen."""
+        self._each_cpu_update("__members_offset", "armed", 1)  # no program writes there
 
     def _fill_jumps(self, table: str, names: Iterable[str], kind: int, attach: int = 0) -> None:
         self._programs.load_all([(name, kind) for name in names], attach, SPARED_PROGRAMS)

@@ -9,6 +9,7 @@ import pytest
 from otel_ebpf.events.decode import Record
 from otel_ebpf.events.layout import (
     EGRESS,
+    FLAG_BEHIND,
     FLAG_FRESH,
     INGRESS,
     MAYBE,
@@ -17,6 +18,7 @@ from otel_ebpf.events.layout import (
     RESPONSE,
     RULE_THREAD,
 )
+from otel_ebpf.kernel.loader import Kernel
 from tests.kernel.tracer import Conversation, Tracer, show
 from tests.kernel.traffic import Pair, Traffic
 from tests.unit.protocols import mqtt_wire as mqtt
@@ -115,7 +117,11 @@ def test_the_first_bytes_of_a_connection_are_told_apart(traffic: Traffic, tracer
     ask(traffic, fresh, SET)
     found = conversation(traffic, tracer, fresh)
     for stream in (found.sent, found.arrived):
-        assert [bool(r.flags & FLAG_FRESH) for r in stream.records] == [True, False]
+        assert stream.records[0].flags & FLAG_FRESH
+    for stream in (found.answered, found.returned):
+        assert not stream.records[0].flags & FLAG_BEHIND
+    for stream in (found.sent, found.arrived, found.answered, found.returned):
+        assert stream.records[1].flags & FLAG_BEHIND
     greeted = traffic.pair("tcp4")
     assert traffic.send("write", greeted.server, b"220 hello\r\n") == 11
     traffic.receive_all("read", greeted.client, 11)
@@ -123,6 +129,26 @@ def test_the_first_bytes_of_a_connection_are_told_apart(traffic: Traffic, tracer
     for first in firsts(traffic, tracer, greeted):
         assert first.protocol == REDIS
         assert not first.flags & FLAG_FRESH
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "unix"])
+def test_a_connection_made_while_probes_are_attached_is_none_of_which_all_was_seen(
+    kind: str, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, arm = [], Kernel._arm
+
+    def late(kernel: Kernel) -> None:
+        kernel.choose([traffic.pid])
+        pairs.append(traffic.pair(kind))
+        arm(kernel)
+
+    monkeypatch.setattr(Kernel, "_arm", late)
+    with Tracer() as tracer:
+        pairs.append(traffic.pair(kind))
+        for pair in pairs:
+            ask(traffic, pair, SET)
+        for pair, fresh in zip(pairs, (0, FLAG_FRESH), strict=True):
+            assert [r.flags & FLAG_FRESH for r in firsts(traffic, tracer, pair)] == [fresh] * 2
 
 
 def test_a_first_command_in_pieces(traffic: Traffic, tracer: Tracer) -> None:

@@ -42,7 +42,7 @@ class Kernel:
 def maps(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[openssl.Key, str, str]]]:
     """What each process has mapped."""
     found: dict[int, list[tuple[openssl.Key, str, str]]] = {}
-    places = ((10, "ssl_read_enter", False), (10, "ssl_read_exit", True))
+    places = ((10, "ssl_read_exit", True), (10, "ssl_read_enter", False))
     monkeypatch.setattr("otel_ebpf.openssl.mapped", lambda pid, _: found.get(pid, []))
     monkeypatch.setattr("otel_ebpf.openssl.places_of", lambda *_: places)
     monkeypatch.setattr("otel_ebpf.openssl.usual", lambda: [(OTHER, "/usual", "/usual")])
@@ -59,7 +59,6 @@ def test_one_copy_is_probed_once_and_left_alone_after_its_last_process(maps: Map
     follower.runs(7, 0.0)
     follower.runs(8, 0.0)
     follower.forked(8, 9)
-    # The end of a call first: an end whose beginning was not seen does nothing.
     assert list(kernel.attached.values()) == [
         ("/lib", 10, "ssl_read_exit", True),
         ("/lib", 10, "ssl_read_enter", False),
@@ -130,10 +129,16 @@ def test_the_running_interpreter_s_openssl_is_found_where_it_is() -> None:
     found = openssl.mapped(os.getpid(), ProcFs())
     assert found
     for key, path, _ in found:
-        programs = [program for _, program, _ in openssl.places_of(key, path)]
+        places = openssl.places_of(key, path)
+        programs = [program for _, program, _ in places]
         assert {"ssl_read_enter", "ssl_read_exit", "ssl_write_enter", "ssl_write_exit"} <= {
             *programs
         }
+        # An end whose beginning was not seen does nothing; who sees a handshake sees all of it.
+        assert [at_return for _, _, at_return in places] == sorted(
+            (at_return for _, _, at_return in places), reverse=True
+        )
+        assert programs[-1] == "ssl_handshake_enter"
 
 
 def test_a_process_without_it_has_none() -> None:

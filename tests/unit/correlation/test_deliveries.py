@@ -32,7 +32,7 @@ class Queue(World):
         self.deliver(connack(), layout.RESPONSE)
 
     def say(self, data: bytes, begins: int, **members: Any) -> None:
-        values = {"protocol": MQTT, "begins": begins, "flags": layout.FLAG_FRESH, **members}
+        values = {"protocol": MQTT, "begins": begins, **members}
         self.feed(self.pipe.client.send(data, **values))
         self.feed(self.pipe.server.recv(data, **values))
 

@@ -27,7 +27,6 @@ class Calls(World):
     def say(self, side: Side, direction: int, data: bytes, **members: Any) -> None:
         asks = (side is self.pipe.client) == (direction == layout.EGRESS)
         members.setdefault("begins", layout.REQUEST if asks else layout.RESPONSE)
-        members.setdefault("flags", layout.FLAG_FRESH)
         move = side.send if direction == layout.EGRESS else side.recv
         self.feed(move(data, protocol=KAFKA, **members))
 

@@ -15,7 +15,6 @@ from tests.unit.correlation.world import MS, SECOND, Side, World, assert_child, 
 from tests.unit.protocols.test_redis import OK, bulk, command
 
 REDIS = 80
-FRESH = layout.FLAG_FRESH
 
 
 class Calls(World):
@@ -30,7 +29,6 @@ class Calls(World):
         asks = (side is self.pipe.client) == (direction == layout.EGRESS)
         members.setdefault("begins", layout.REQUEST if asks else layout.RESPONSE)
         members.setdefault("protocol", REDIS)
-        members.setdefault("flags", FRESH)
         move = side.send if direction == layout.EGRESS else side.recv
         self.feed(move(data, **members))
 
@@ -183,3 +181,20 @@ def test_a_parser_that_fails_ends_its_conversation_and_no_other(
     world.answer(OK)
     world.wait(SECOND + 200 * MS)
     assert world.ends(CLIENT) == [("GET k", "response_lost"), ("GET other", "ok")]
+
+
+def test_a_lost_first_reply_gives_no_call_anothers() -> None:
+    world = Calls()
+    world.ask(command("GET", "a"))
+    for side, direction in (
+        (world.pipe.server, layout.EGRESS),
+        (world.pipe.client, layout.INGRESS),
+    ):
+        side.moved[direction] += len(bulk(b"1"))  # recorded, and lost with its burst
+    for key, value in (("b", b"2"), ("c", b"3")):
+        world.ask(command("GET", key))
+        world.answer(bulk(value))
+    world.wait(SECOND)
+    lost = [("GET a", "response_lost"), ("GET b", "response_lost")]
+    assert world.ends(CLIENT) == world.ends(SERVER) == lost
+    assert world.counts["gaps"] == 2

@@ -180,14 +180,14 @@ def test_the_only_exchange_is_the_cause_unless_the_program_calls_on_its_own_acco
 
 
 def ask_redis(wire: Wire, data: bytes, **members: Any) -> None:
-    flags = TURN | layout.FLAG_FRESH
+    flags = TURN | wire.client.placed(layout.EGRESS)
     asked = {"flags": flags, "caller_goid": 1, "protocol": REDIS, "begins": layout.REQUEST}
     wire.client.world.feed(wire.client.send(data, **asked, **members))
 
 
 def read_redis(wire: Wire, data: bytes) -> int:
     """The kernel half's number of the segment that was read."""
-    came = wire.client.recv(data, protocol=REDIS, begins=layout.RESPONSE, flags=layout.FLAG_FRESH)
+    came = wire.client.recv(data, protocol=REDIS, begins=layout.RESPONSE)
     wire.client.world.feed(came)
     return turns.SEGMENT | came.ts
 

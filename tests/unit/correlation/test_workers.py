@@ -253,7 +253,7 @@ def test_an_event_loops_thread_is_at_many_requests_so_its_segments_mean_none() -
 def test_a_call_on_a_connection_of_several_is_known_by_the_segment_that_answered_it() -> None:
     world = Pool()
     shared = world.wire(2, 3)
-    members = {"protocol": 80, "flags": layout.FLAG_FRESH}
+    members = {"protocol": 80}
     for name in ("a", "b"):
         asked = {**members, "begins": layout.REQUEST, "rule": layout.RULE_WORKER, "goid": D}
         world.feed(shared.client.send(command("GET", name), **asked))

@@ -77,6 +77,12 @@ class Side:
         """Bytes arrive."""
         return self._data(INGRESS, data, members)
 
+    def placed(self, direction: int) -> int:
+        """Flags of the next segment, of a connection that was seen to be made."""
+        if not any(self.moved):
+            return layout.FLAG_FRESH
+        return layout.FLAG_BEHIND if self.moved[direction] else 0
+
     def tell(self, kind: int, direction: int = INGRESS, **members: Any) -> Record:
         """What is no data: close, end of stream, error, correction, exit."""
         return record(**{**self._common(), "type": kind, "direction": direction, **members})
@@ -98,6 +104,7 @@ class Side:
         if begins == layout.REQUEST:
             self.uid = next(self.world.uids)
         first = 1000 if (direction == EGRESS) == (self.role == layout.ROLE_CLIENT) else 5_000_000
+        members.setdefault("flags", self.placed(direction))
         values = {"uid": self.uid, "tcp_seq": first + self.moved[direction], **members}
         made = record(data, direction=direction, **{**self._common(), **values})
         self.moved[direction] += made.length
