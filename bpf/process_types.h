@@ -104,7 +104,8 @@ struct python_info_t {
 	s32 future_awaited_by; /* since 3.14: a future's only waiter, or a set of them; else 0 */
 	u8 dict_keys_old;      /* as before 3.11 */
 	u8 frame_counts;       /* frame_top is a number of slots, not an address */
-	u8 pad[6];
+	u8 tuple_items;        /* where a tuple's begin */
+	u8 pad[5];
 	/* Pools of threads (python_pools.h): types, 0 as long as they are not there. */
 	u64 work_type;       /* concurrent.futures.thread._WorkItem */
 	u64 future_type;     /* concurrent.futures.Future */

@@ -89,7 +89,7 @@ INLINE void py_look_into(struct python_info_t *py, struct py_walk_t *w, u64 thin
 		READ_USER(items, thing, PY_LIST_ITEMS);
 	} else if (type == py->tuple_type) {
 		READ_USER(n, thing, PY_LIST_SIZE);
-		items = thing + PY_ITEMS;
+		items = thing + py->tuple_items;
 	} else if (type == py->set_type) {
 		READ_USER(n, thing, PY_SET_MASK);
 		n++;

@@ -10,7 +10,6 @@
 #define PY_WORK_FRAMES 128 /* frames looked through for the job */
 #define PY_WORK_TRIES 4    /* looks at a thread that has never had a job */
 #define PY_LIST_SIZE 16
-#define PY_LIST_ITEMS 24
 #define PY_DICT_VALUES 40
 #define PY_INSTANCE_DICT 16
 #define PY_TAGS 7ULL       /* of references on a stack, since 3.14 */
@@ -146,7 +145,7 @@ INLINE u64 py_asked_by(struct python_info_t *py, u64 future, u64 *context)
 		u64 cell = 0, item = 0;
 		if (i >= count)
 			break;
-		READ_USER(cell, tuple, PY_ITEMS + i * 8);
+		READ_USER(cell, tuple, py->tuple_items + i * 8);
 		if (!py_is(cell, py->cell_type))
 			continue;
 		READ_USER(item, cell, PY_CELL);
@@ -162,7 +161,7 @@ INLINE u64 py_asked_by(struct python_info_t *py, u64 future, u64 *context)
 		READ_USER(list, item, PY_CALLBACK + 16);
 		if (!py_is(list, py->list_type) || READ_USER(items, list, PY_LIST_ITEMS) ||
 		    READ_USER(tuple, items, 0) || !py_is(tuple, py->tuple_type) ||
-		    READ_USER(callback, tuple, PY_ITEMS) || !callback)
+		    READ_USER(callback, tuple, py->tuple_items) || !callback)
 			return 0;
 		return py_by_callback(py, callback, context);
 	}

@@ -7,7 +7,7 @@
 
 #define PY_TYPE 8      /* ob_type */
 #define PY_SIZE 16     /* ob_size */
-#define PY_ITEMS 24    /* of a tuple */
+#define PY_LIST_ITEMS 24
 #define PY_CELL 16     /* what a cell holds */
 #define PY_DICT_KEYS 32
 #define PY_ENTRY 24    /* hash, key, value */
@@ -130,8 +130,8 @@ INLINE u64 py_waiter(struct python_info_t *py, u64 future, u64 *context)
 	if (task || !back[2] || !py_context(py, back[1]))
 		return task;
 	/* A list of (function, context). */
-	READ_USER(items, back[2], PY_ITEMS);
-	if (!items || READ_USER(pair, items, 0) || !pair || READ_USER(back, pair, PY_ITEMS))
+	READ_USER(items, back[2], PY_LIST_ITEMS);
+	if (!items || READ_USER(pair, items, 0) || !pair || READ_USER(back, pair, py->tuple_items))
 		return 0;
 	return py_woken(py, back, context);
 }
@@ -173,7 +173,7 @@ INLINE u64 py_by_callback(struct python_info_t *py, u64 callback, u64 *context)
 			if (i >= count)
 				break;
 			item = 0;
-			READ_USER(cell, tuple, PY_ITEMS + i * 8);
+			READ_USER(cell, tuple, py->tuple_items + i * 8);
 			READ_USER(item, cell, PY_CELL);
 			parent = py_waiter(py, item, context);
 			if (parent)
@@ -181,7 +181,7 @@ INLINE u64 py_by_callback(struct python_info_t *py, u64 callback, u64 *context)
 		}
 	}
 	if (!READ_USER(tuple, callback, py->partial_args) && tuple > 4096 && !(tuple & 7) &&
-	    !READ_USER(item, tuple, PY_ITEMS)) {
+	    !READ_USER(item, tuple, py->tuple_items)) {
 		parent = py_waiter(py, item, context);
 		if (parent)
 			return parent;

@@ -306,9 +306,11 @@ class Agent:
             self._targets.need_statement(*needs.wanted_statements.pop())
         while needs.unwanted_statements:
             self._targets.drop_statement(*needs.unwanted_statements.pop())
-        copied = self._pipeline.correlator.parents.anchors.wanted_copies
-        while copied:
-            self._targets.need_copies(copied.pop())
+        copies = self._pipeline.correlator.parents.anchors.copies
+        while copies.wanted:
+            self._targets.need_copies(copies.wanted.pop())
+        while copies.unwanted:
+            self._targets.drop_copies(copies.unwanted.pop())
         framed = self._pipeline.correlator.parents.anchors.wanted_frames
         while framed:
             self._targets.need_frames(framed.pop())

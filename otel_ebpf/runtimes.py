@@ -23,6 +23,10 @@ FIRST_LOOK = 0.1
 LAST_LOOK = 600.0
 MAX_LOOKS = 4096
 """Processes that are looked at again; others keep what was found at first."""
+IDLE = 30.0
+"""Seconds for which copies of a process's contexts are told although none of its tasks has made
+or answered a request."""
+MAX_IDLE = 256
 PYTHON_MAP = "python_info_map"
 POOL_MAP = "pool_map"
 PROGRAM, PROXY, BATCHED = 1, 2, 3  # enum turns
@@ -97,6 +101,8 @@ class Runtimes:
         """Python processes of which it is known what a worker of their pools is at."""
         self._copies: dict[int, int] = {}
         """Process -> handle of its uprobe; 0: refused."""
+        self._idle: dict[int, float] = {}
+        """Processes that have theirs before anything was seen of them, and until when."""
         self._frames: dict[int, int] = {}
         """The same of Node's processes and their collections of garbage."""
 
@@ -111,8 +117,22 @@ class Runtimes:
         return sum(handle != 0 for handle in self._frames.values())
 
     def need_copies(self, pid: int) -> None:
-        """This process's tasks have parents that only its copies of contexts would tell."""
-        if pid not in self.python or pid in self._copies or self._finds_jobs(pid):
+        """This process's tasks may have parents that only its copies of contexts would tell."""
+        if pid not in self.python:
+            return
+        self._finds_jobs(pid)
+        self._idle.pop(pid, None)
+        self._follow_copies(pid)
+
+    def drop_copies(self, pid: int) -> None:
+        """They told nothing."""
+        self._idle.pop(pid, None)
+        handle = self._copies.pop(pid, 0)
+        if handle:
+            self._kernel.detach_uprobe(handle)
+
+    def _follow_copies(self, pid: int) -> None:
+        if pid in self._copies:
             return
         self._copies[pid] = 0
         place = place_of_copies(pid)
@@ -135,16 +155,21 @@ class Runtimes:
             self._node_members[pid] = {**self._node_members[pid], "node_follows": 1}
             self._kernel.set_process(pid, self._node_members[pid])
 
-    def _finds_jobs(self, pid: int) -> bool:
-        """It has become known what a worker of its pools is at: that tells most of them."""
+    def _expect_copies(self, pid: int, now: float) -> None:
+        """It has tasks: its first requests may be such already."""
+        if pid not in self._copies and len(self._idle) < MAX_IDLE:
+            self._follow_copies(pid)
+            if self._copies[pid]:
+                self._idle[pid] = now + IDLE
+
+    def _finds_jobs(self, pid: int) -> None:
+        """Perhaps it is known by now what a worker of its pools is at: that tells most of them."""
         if pid in self._jobs:
-            return False
+            return
         members = self._read(pid)
-        if members is None or not members.get("work_type"):
-            return False
-        self._kernel.set_process(pid, members, PYTHON_MAP)
-        self._jobs.add(pid)
-        return True
+        if members is not None and members.get("work_type"):
+            self._kernel.set_process(pid, members, PYTHON_MAP)
+            self._jobs.add(pid)
 
     def need_workers(self, pid: int) -> None:
         """Requests of this process's threads have parents that only wakes would tell."""
@@ -215,6 +240,8 @@ class Runtimes:
             for known in (self.tasks, self._jobs):
                 if parent in known:
                     known.add(child)
+            if child in self.tasks:
+                self._expect_copies(child, now)
             if child not in self.tasks or child not in self._jobs:
                 self._later(child, now, FIRST_LOOK)
 
@@ -223,6 +250,7 @@ class Runtimes:
         self.python.discard(pid)
         self.tasks.discard(pid)
         self._jobs.discard(pid)
+        self._idle.pop(pid, None)
         self.turns.discard(pid)
         self._node_members.pop(pid, None)
         self.java.pop(pid, None)
@@ -238,6 +266,8 @@ class Runtimes:
 
     def tick(self, now: float) -> None:
         """Looks again at those whose time has come."""
+        for pid in [pid for pid, until in self._idle.items() if until <= now]:
+            self.drop_copies(pid)
         while self._again and self._again[0][0] <= now:
             _, wait, pid = heapq.heappop(self._again)
             look = self._look
@@ -249,7 +279,8 @@ class Runtimes:
 
     def next_look(self) -> float | None:
         """When ``tick`` has something to do, None: not at all."""
-        return self._again[0][0] if self._again else None
+        times = [self._again[0][0]] if self._again else []
+        return min([*times, *self._idle.values()], default=None)
 
     def _look(self, pid: int, now: float, wait: float) -> None:
         members = self._read(pid)
@@ -258,8 +289,9 @@ class Runtimes:
             if pid not in self.python:
                 self.python.add(pid)
                 self._tell(pid)
-            if members["tasks"]:
+            if members["tasks"] and pid not in self.tasks:
                 self.tasks.add(pid)
+                self._expect_copies(pid, now)
             if members.get("work_type"):
                 self._jobs.add(pid)
             if pid in self.tasks and pid in self._jobs:

@@ -136,6 +136,10 @@ class Targets:
         was copied from which."""
         self._work.put((self._need_copies, pid))
 
+    def drop_copies(self, pid: int) -> None:
+        """That was of no use."""
+        self._work.put((self._drop_copies, pid))
+
     def need_frames(self, pid: int) -> None:
         """This process of Node runs requests in frames of AsyncLocalStorage."""
         self._work.put((self._need_frames, pid))
@@ -292,6 +296,10 @@ class Targets:
     def _need_copies(self, pid: int) -> None:
         assert self._runtimes is not None
         self._runtimes.need_copies(pid)
+
+    def _drop_copies(self, pid: int) -> None:
+        assert self._runtimes is not None
+        self._runtimes.drop_copies(pid)
 
     def _need_frames(self, pid: int) -> None:
         assert self._runtimes is not None

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 
+from otel_ebpf.correlation.copies import Copies
 from otel_ebpf.correlation.frames import RULE as FRAME
 from otel_ebpf.correlation.frames import Frames
 from otel_ebpf.correlation.late import Late
@@ -42,9 +43,6 @@ VIRTUAL = "java.virtual_thread"
 TASK = "rust.tokio_task"
 CONTEXT_BITS = (1 << 48) - 1
 """Of an identity: a context's address. Above them is the number of its task, if it has one."""
-UNANSWERED = 20
-"""Requests of one process that no response's task claimed, before its copies of contexts are
-asked to be told."""
 
 
 def numbered(identity: int) -> bool:
@@ -75,7 +73,6 @@ class _Process:
         "pools",
         "shared",
         "turns",
-        "unanswered",
         "virtual",
         "workers",
     )
@@ -88,7 +85,6 @@ class _Process:
         self.pools = Pools()
         self.crowded = 0
         """Nanoseconds when an exchange began while another was open."""
-        self.unanswered = 0
         self.virtual = False
         """Virtual threads have made requests; who bore them is not told."""
         self.own_account = False
@@ -135,8 +131,7 @@ class Anchors:
         self.held = 0
         self._threads = threads
         self.hold_at_most = MAX_HELD
-        self.wanted_copies: set[int] = set()
-        """Python processes with requests of tasks that nobody waits for, or of threads."""
+        self.copies = Copies()
         self.wanted_frames: set[int] = set()
         """Processes of Node with requests in frames, which are to be followed when they move."""
 
@@ -165,7 +160,10 @@ class Anchors:
         first waits for the one before it, or that was copied from it at ``born``."""
         process = self.processes[x.pid]
         if self._keep(process, x):
-            process.virtual = process.virtual or numbered(identities[0])
+            if numbered(identities[0]):
+                process.virtual = True
+            else:
+                self.copies.called(x.pid)
             x.identities = identities
             x.born = born
             for identity in identities:
@@ -240,6 +238,8 @@ class Anchors:
         process = self.processes[server.pid]
         if not identity:
             return
+        if not numbered(identity):
+            self.copies.answered(server.pid)
         self._compare(process, server, identity, born, ts)
         process.answering[id(server)] = identity, born
         self._claim_all(process, server, identity, max(born, server.start), ts)
@@ -267,11 +267,8 @@ class Anchors:
 
     def unanswered(self, pid: int) -> None:
         """A request of a thread or task with a context was nobody's."""
-        process = self.processes.get(pid)
-        if process is not None:
-            process.unanswered += 1
-            if process.unanswered % UNANSWERED == 0:
-                self.wanted_copies.add(pid)
+        if pid in self.processes:
+            self.copies.unanswered(pid)
 
     def finished(self, server: Live) -> None:
         """A server exchange of a watched process is over."""
@@ -292,6 +289,7 @@ class Anchors:
         process = self.processes.pop(pid, None)
         if process is not None:
             self._end(process)
+        self.copies.ended(pid)
 
     def flush(self) -> None:
         """The end: no more responses will come."""
@@ -424,6 +422,7 @@ class Anchors:
             else:
                 own = _own_rule(identity)
                 self._bind(x, server, COPIED if copied else AWAITED if at else own)
+                self.copies.decided(x.pid, bool(copied))
         if earlier:
             self._by_identity[server.pid, identity] = earlier
 

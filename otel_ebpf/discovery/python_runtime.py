@@ -75,6 +75,7 @@ FROM_TABLE = (
     "object_values",
     "work_future",
     "future_callbacks",
+    "tuple_items",
 )
 """Members of struct python_info_t that are offsets of the table."""
 

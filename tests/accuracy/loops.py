@@ -54,16 +54,24 @@ class Loop:
 _MODES = ("sequential", "parallel", "nested", "wait", "shield", "wait_for", "task", "group")
 
 
-def asyncio_loop(server: str, python: str | Path, *, uvloop: bool = False, pause: int = 0) -> Loop:
+def asyncio_loop(
+    server: str,
+    python: str | Path,
+    *,
+    uvloop: bool = False,
+    pause: int = 0,
+    copied: float = 99.0,
+) -> Loop:
     """An asyncio service: ``server`` is "aiohttp" or "starlette" (uvicorn, httpx).
 
-    ``python`` is an interpreter with ``tests.pythons.ASYNC_PACKAGES``.
+    ``python`` is an interpreter with ``tests.pythons.ASYNC_PACKAGES``; ``copied`` the floor of
+    those calls of which only copies of contexts tell.
     """
     name = f"{server} uvloop" if uvloop else server
     kinds = [Kind(name, mode, "pooled", floor=99.0) for mode in _MODES]
-    # Known once enough of them were nobody's, and their copies of contexts are followed.
-    kinds += [Kind(name, mode, "pooled") for mode in ("later", "to_thread", "background")]
-    kinds.append(Kind(name, "sequential", "body"))
+    kinds += [Kind(name, mode, "pooled", floor=copied) for mode in ("later", "to_thread")]
+    kinds.append(Kind(name, "background", "pooled"))  # written after its cause was answered
+    kinds.append(Kind(name, "sequential", "body", floor=copied))
     if server == "aiohttp":
         kinds += [Kind(name, mode, "limited", floor=99.0) for mode in ("sequential", "parallel")]
     command = [python, HERE / "aio_target.py", server, *(["--uvloop"] if uvloop else [])]
@@ -81,14 +89,15 @@ WEB = (("fastapi", "uvicorn"), ("flask", "sync"), ("flask", "gthread"), ("django
 """What ``all_loops`` has of them."""
 
 
-def web_loop(framework: str, worker: str, python: str | Path) -> Loop:
+def web_loop(framework: str, worker: str, python: str | Path, *, copied: float = 99.0) -> Loop:
     """FastAPI, Flask or Django under gunicorn, with two worker processes of a kind.
 
-    ``python`` is an interpreter with ``tests.pythons.WEB_PACKAGES``.
+    ``python`` is an interpreter with ``tests.pythons.WEB_PACKAGES``; ``copied`` as above.
     """
     label = f"{framework}, gunicorn {worker}"
+    floors: dict[str, float | None]
     if worker == "uvicorn":
-        floors = {"sequential": 99.0, "parallel": 99.0, "to_thread": None, "executor": 50.0}
+        floors = {"sequential": 99.0, "parallel": 99.0, "to_thread": copied, "executor": 50.0}
     else:
         floors = {"sequential": 99.0, "submitted": None}
     kinds = tuple(Kind(label, mode, "pooled", floor=floor) for mode, floor in floors.items())
@@ -96,12 +105,14 @@ def web_loop(framework: str, worker: str, python: str | Path) -> Loop:
     return Loop(label, command, kinds)
 
 
-def asyncio_loop_314(server: str, *, uvloop: bool = False, pause: int = 0) -> Loop:
+def asyncio_loop_314(
+    server: str, *, uvloop: bool = False, pause: int = 0, copied: float = 99.0
+) -> Loop:
     """The same on CPython 3.14, below a root of its own."""
     root = python314_root(ASYNC_PACKAGES)
     script = root / f"aio_target-{os.getpid()}.py"
     shutil.copy(HERE / "aio_target.py", script)
-    plain = asyncio_loop(server, "python3.14", uvloop=uvloop, pause=pause)
+    plain = asyncio_loop(server, "python3.14", uvloop=uvloop, pause=pause, copied=copied)
     name = f"{plain.name} 3.14"
     kinds = tuple(replace(kind, language=name) for kind in plain.kinds)
     options = plain.command[2:]

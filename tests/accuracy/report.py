@@ -141,11 +141,13 @@ refuses connections. Most are one event loop; gunicorn has two worker processes,
 "limited" have four connections for all requests. With "AsyncLocalStorage" each request runs in
 a frame of one. In "queue" calls that had to wait are begun by whoever is done, in that
 one's frame. All but gunicorn's and the proxies sleep at random before
-calls, if not "without sleeps"; what is believed of a process is learnt in its first hundred
+calls, if not "without sleeps"; what is believed of a Node process is learnt in its first hundred
 responses, and what was named before waits for that. A kind without a floor of recall may
 abstain; none may be wrong. In asyncio, "later" and "background" are tasks that nobody waits for
 while they call, "to_thread" calls from a thread, and "body" sends one, which aiohttp does in a
-task of its own; a request of "background" is written after its cause was answered.
+task of its own; a request of "background" is written after its cause was answered. None of these
+needs a warm-up: copies of contexts are told from when asyncio's tasks are found. What threads of
+pools do for threads ("submitted", "executor") is not known of a process's first eight such calls.
 """
 
 

@@ -30,9 +30,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 def test_asyncio_parents_are_true_and_complete() -> None:
     python = python_with(ASYNC_PACKAGES)
     loops = [
-        asyncio_loop("aiohttp", python, pause=5),
-        asyncio_loop("starlette", python, uvloop=True),
-        asyncio_loop_314("aiohttp", pause=5),
+        asyncio_loop("aiohttp", python, pause=5, copied=85.0),
+        asyncio_loop("starlette", python, uvloop=True, copied=85.0),
+        asyncio_loop_314("aiohttp", pause=5, copied=85.0),
     ]
     run = run_loops(loops, {1: 60, 16: 140}, late=True)
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
@@ -42,7 +42,9 @@ def test_asyncio_parents_are_true_and_complete() -> None:
 @pytest.mark.timeout(400)
 def test_parents_in_web_frameworks_are_true_and_complete() -> None:
     python = python_with(WEB_PACKAGES)
-    run = run_loops([web_loop(*words, python) for words in WEB], {1: 40, 16: 200}, late=True)
+    run = run_loops(
+        [web_loop(*words, python, copied=85.0) for words in WEB], {1: 40, 16: 200}, late=True
+    )
     worst = "\n".join(str(problem) for problem in run.score.problems[:10])
     assert run.score.passes, f"\n{total_table(run.score)}\n{level_table(run.score)}\n{worst}"
 

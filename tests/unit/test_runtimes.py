@@ -8,7 +8,7 @@ import pytest
 
 from otel_ebpf import runtimes
 from otel_ebpf.discovery.processes import ProcessImage
-from otel_ebpf.runtimes import FIRST_LOOK, PYTHON_MAP, Runtimes
+from otel_ebpf.runtimes import FIRST_LOOK, IDLE, PYTHON_MAP, Runtimes
 
 
 class Kernel:
@@ -158,34 +158,54 @@ def test_tokios_tasks_are_told_apart_in_programs_of_no_known_language_and_in_the
     assert set(followed.tokio) == {7}
 
 
-def test_copies_are_followed_once_and_as_long_as_the_process_runs(
+def test_copies_are_followed_once_and_as_long_as_they_are_of_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runtimes, "place_of_copies", lambda _: ("/python", 64))
     kernel = Kernel()
-    followed = Runtimes(kernel, lambda _: {"tasks": 7})
+    followed = Runtimes(kernel, lambda _: {"tasks": 0})
     followed.need_copies(5)  # not known as a Python
     followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
+    assert kernel.uprobes == {}
     followed.need_copies(5)
     followed.need_copies(5)
     assert kernel.uprobes == {1: 5}
     assert followed.copies == 1
+    followed.drop_copies(5)
+    assert kernel.uprobes == {}
+    followed.need_copies(5)
+    assert kernel.uprobes == {1: 5}
     followed.ended(5)
     assert kernel.uprobes == {}
 
 
-def test_copies_are_left_alone_where_the_jobs_of_pools_tell_as_much(
+def test_copies_of_a_program_with_tasks_are_followed_for_a_while_until_it_shows_the_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runtimes, "place_of_copies", lambda _: ("/python", 64))
+    kernel = Kernel()
+    followed = Runtimes(kernel, lambda _: {"tasks": 7, "work_type": 8})
+    followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
+    followed.runs(image(6, "python", "/usr/bin/python3.11"), 1.0)
+    assert kernel.uprobes == {1: 5, 2: 6}
+    followed.need_copies(6)
+    assert followed.next_look() == IDLE
+    followed.tick(IDLE)
+    assert kernel.uprobes == {2: 6}
+    followed.tick(IDLE * 2)
+    assert kernel.uprobes == {2: 6}
+    assert followed.next_look() is None
+
+
+def test_where_copies_name_parents_the_jobs_of_pools_are_looked_for_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtimes, "place_of_copies", lambda _: None)
     kernel, answers = Kernel(), [{"tasks": 7}, {"tasks": 7, "work_type": 8}]
     followed = Runtimes(kernel, lambda _: answers.pop(0))
     followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
     followed.need_copies(5)  # by now the program has imported its pools
     assert kernel.set[-1] == (5, PYTHON_MAP, {"tasks": 7, "work_type": 8})
-    assert kernel.uprobes == {}
-    followed.need_copies(5)  # and that was not enough
-    assert kernel.uprobes == {1: 5}
 
 
 def test_threads_are_followed_without_the_lock_that_all_of_a_pythons_threads_take() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otel_ebpf.correlation import anchors
+from otel_ebpf.correlation import anchors, copies
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
     MS,
@@ -179,19 +179,70 @@ def test_a_copy_belongs_to_the_exchange_in_which_it_was_made_and_to_no_later_one
     assert_root(world.span("/left-over"))
 
 
-def test_copies_are_asked_for_where_tasks_or_threads_stay_unanswered() -> None:
+def a_call(world: World, number: int, *origin: int) -> None:
+    """One exchange with a call in context C: nobody's, or copied from ``origin``."""
+    wire = world.wire(1, 2)
+    world.asked(wire, f"/{number}")
+    made = {"ref_ts": world.later()} if origin else {}
+    told = dict(zip(("caller_site",), origin, strict=False))
+    if number % 2:
+        world.call(world.wire(2, 3), f"/out{number}", flags=TASK, caller_goid=C, **told, **made)
+    else:
+        rule = layout.RULE_NONE
+        world.call(world.wire(2, 3), f"/out{number}", rule=rule, caller_goid=C, **told, **made)
+    answer(world, wire, A)
+
+
+def test_copies_are_told_from_the_first_call_and_no_longer_where_they_tell_nothing() -> None:
     world = World()
-    wanted = world.correlator.parents.anchors.wanted_copies
-    for number in range(anchors.UNANSWERED):
-        assert not wanted
-        wire = world.wire(1, 2)
-        world.asked(wire, f"/{number}")
-        if number % 2:
-            call(world, f"/out{number}", C)
-        else:
-            world.call(world.wire(2, 3), f"/out{number}", rule=layout.RULE_NONE, caller_goid=C)
-        answer(world, wire, A)
-    assert wanted == {2}
+    told = world.correlator.parents.anchors.copies
+    a_call(world, 1)
+    assert told.wanted == {2}
+    told.wanted.clear()
+    for number in range(2, copies.TRIAL + 1):
+        assert not told.unwanted
+        a_call(world, number)
+    assert (told.wanted, told.unwanted) == (set(), {2})
+
+
+def test_copies_that_were_no_use_are_told_again_ever_more_rarely() -> None:
+    told = copies.Copies()
+    told.called(2)
+    for wait in (copies.UNANSWERED, copies.UNANSWERED * 2):
+        for _ in range(copies.TRIAL):
+            told.decided(2, False)
+        assert told.unwanted == {2}
+        told.wanted.clear()
+        for _ in range(wait):
+            assert not told.wanted
+            told.unanswered(2)
+        assert (told.wanted, told.unwanted) == ({2}, set())
+
+
+def test_copies_are_not_told_for_long_while_a_program_makes_no_calls() -> None:
+    world = World()
+    told = world.correlator.parents.anchors.copies
+    a_call(world, 1, A)
+    for unwanted in (set(), {2}):  # in the first row it made one that they told
+        for number in range(copies.ANSWERS):
+            wire = world.wire(1, 2)
+            world.asked(wire, f"/{number}")
+            answer(world, wire, A)
+        assert told.unwanted == unwanted
+    told.wanted.clear()
+    a_call(world, 2)
+    assert (told.wanted, told.unwanted) == ({2}, set())
+
+
+def test_copies_are_told_for_good_where_they_go_on_to_name_parents() -> None:
+    world = World()
+    told = world.correlator.parents.anchors.copies
+    for number in range(copies.TRIAL * copies.TRIALS):
+        a_call(world, number, A)
+    assert told.wanted == {2}
+    for number in range(copies.TRIAL * copies.TRIALS):
+        a_call(world, number)
+    assert not told.unwanted
 
 
 def test_a_context_that_came_to_be_later_claims_nothing_from_before() -> None:
