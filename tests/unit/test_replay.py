@@ -81,7 +81,11 @@ def test_no_link_of_a_recording_is_wrong_and_few_are_missing(name: str) -> None:
     [
         ("node-turns", "turn", 300),
         ("node-frames", "node.context", 100),
+        ("node-clients", "turn", 200),
         ("pools-of-threads", "pool.wake", 40),
+        ("tasks-that-move", "rust.tokio_task", 30),
+        ("tasks-that-move", "java.virtual_thread", 40),
+        ("more-servers", "python.awaited", 35),
     ],
 )
 def test_links_of_loops_and_pools_are_never_wrong(name: str, rule: str, least: int) -> None:
