@@ -158,7 +158,7 @@ class Conversation(ABC):
             self.keys = (peer, local)
             key = self.keys[message.direction]
         if self.secure:
-            x.notes["url.scheme"] = "https"
+            x.secure = True
             place = tls_place(first, message.offset)
             if key and place is not None:
                 x.key = key << 64 | place  # no plain key is as large

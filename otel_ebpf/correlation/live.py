@@ -137,6 +137,7 @@ class Live(Exchange):
         self.response_truncated = False
         self.request_size = 0
         self.response_size = 0
+        self.secure = False
         self.process = None
         self.notes = {}
         self.draft = None

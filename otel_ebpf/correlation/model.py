@@ -63,6 +63,8 @@ class Exchange:
     response_truncated: bool = False
     request_size: int = 0
     response_size: int = 0
+    secure: bool = False
+    """Its bytes went through TLS."""
     process: Any = None
     """``metadata.process.Process`` of the traced process, when it is known."""
     notes: dict[str, Any] = field(default_factory=dict)

@@ -19,7 +19,11 @@ def tls_place(record: Record, offset: int) -> int | None:
     frames = record.begins == FRAMES
     if frames and record.syscall & TLS_WHOLE:
         return _OF_STREAM | (record.tcp_seq + offset & 0xFFFFFFFF)
-    told = record.caller_site if frames else record.ref_ts
+    return place_told(record.caller_site if frames else record.ref_ts, offset)
+
+
+def place_told(told: int, offset: int) -> int | None:
+    """The same of what the kernel half has told of a segment's first byte."""
     if not told >> 63:
         return None
     if offset and offset >= (told >> 16 & 0x7FFF):

@@ -9,13 +9,15 @@ is the same, exchange by exchange; tests hold the two ways against each other.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import CLIENT, SERVER, Exchange
+from otel_ebpf.correlation.tls import place_told
 from otel_ebpf.events.decode import Place, record_at
-from otel_ebpf.events.layout import DATA, RECORD, REQUEST, RESPONSE, SEGMENT
+from otel_ebpf.events.layout import DATA, RECORD, REQUEST, RESPONSE, SEGMENT, offset
 from otel_ebpf.protocols import base
 from otel_ebpf.protocols.context import carried_context
 from otel_ebpf.protocols.http1 import Http1Parser
@@ -29,6 +31,7 @@ IDLE, ASKED = 1, 2
 """``Connection.turn``: a request comes next; the response to ``Connection.asked`` does."""
 
 _PAYLOAD = RECORD.size
+_TOLD, _TOLD_AT = struct.Struct("<Q"), offset("ref_ts")
 
 
 class Usual:
@@ -93,7 +96,12 @@ class Usual:
                             c.asked = x
                             x.uid = uid
                             key = c.keys[direction]
-                            if key:
+                            if c.secure:
+                                x.secure = True
+                                place = place_told(_TOLD.unpack_from(data, at + _TOLD_AT)[0], 0)
+                                if key and place is not None:
+                                    x.key = key << 64 | place
+                            elif key:
                                 x.key = key | seq
                             section = request.section
                             if section is None or section.carries:
@@ -116,7 +124,7 @@ class Usual:
 def _begin(c: Connection) -> None:
     """Takes the connection over, where it stands between two exchanges and nothing is in
     doubt."""
-    if c.outstanding or c.cut or c.ended or c.unknown or c.secure or min(c.next_seq) < 0:
+    if c.outstanding or c.cut or c.ended or c.unknown or min(c.next_seq) < 0:
         return
     parser = c.parser
     if isinstance(parser, Http1Parser):

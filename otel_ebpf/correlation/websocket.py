@@ -62,7 +62,7 @@ class WebSocketConnection(Conversation):
             owner.ids.span(),
         )
         x.response = upgrade.response
-        x.notes["url.scheme"] = "wss" if asked.notes.get("url.scheme") == "https" else "ws"
+        x.notes["url.scheme"] = "wss" if asked.secure else "ws"
         x.rule = RULE
         x.parent, x.parent_span_id = asked, asked.span_id
         x.settled = True

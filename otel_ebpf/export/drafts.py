@@ -147,7 +147,7 @@ class Drafts:
         )
         key = (
             *(request.section, exchange.response.status, request.method, request.version),  # type: ignore[union-attr]
-            *(server, ends.family, *place),
+            *(server, exchange.secure, ends.family, *place),
         )
         try:
             return self._templates[key]

@@ -69,7 +69,7 @@ class HttpSpans:
         limit = self._limit
         target = request.target
         host = header("host")
-        scheme = request.scheme or "http"
+        scheme = "https" if exchange.secure else request.scheme or "http"
         if exchange.notes:
             scheme = exchange.notes.get(semconv.URL_SCHEME, scheme)
         peer = endpoints.peer_address
@@ -134,7 +134,7 @@ class HttpSpans:
         limit = self._limit
         target = request.target
         host = request.header("host")
-        scheme = request.scheme or "http"
+        scheme = "https" if exchange.secure else request.scheme or "http"
         if exchange.notes:
             scheme = exchange.notes.get(semconv.URL_SCHEME, scheme)
         absolute = None

@@ -104,6 +104,7 @@ exchanges = st.builds(
             "request_truncated": st.just(True),
             "response_truncated": st.just(True),
             "notes": st.just({"otel_ebpf.note": 1}),
+            "secure": st.just(True),
         },
     ),
 )
@@ -113,9 +114,9 @@ exchanges = st.builds(
 @given(st.sampled_from([SpanSettings(), TIGHT, TRUTH, NAMED]), st.lists(exchanges, max_size=8))
 def test_any_exchanges(chosen: SpanSettings, some: list[Exchange]) -> None:
     drafts = drafts_for(chosen)
-    connections = [replace(ends) for ends in ENDS]
+    connections = [(replace(ends), replace(ends)) for ends in ENDS]  # one with TLS
     for exchange in some:
-        exchange.endpoints = connections[ENDS.index(exchange.endpoints)]
+        exchange.endpoints = connections[ENDS.index(exchange.endpoints)][exchange.secure]
     for exchange in some + some:  # the second time from memory
         both_ways(drafts, chosen, exchange)
 

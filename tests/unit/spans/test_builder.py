@@ -66,10 +66,9 @@ def test_notes_become_attributes_and_win_over_what_was_derived() -> None:
         assert span.base is None
 
 
-def test_a_note_can_say_that_the_connection_is_encrypted() -> None:
-    notes = {"url.scheme": "https"}
+def test_a_url_says_that_the_connection_is_encrypted() -> None:
     head = request("GET /a HTTP/1.1", "Host: shop")
-    span = SpanBuilder(FixedClock()).build(called(head, response(), notes=notes))
+    span = SpanBuilder(FixedClock()).build(called(head, response(), secure=True))
     assert span.attributes["url.full"] == "https://shop/a"
     assert span.attributes["server.port"] == 443
 
