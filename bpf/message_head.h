@@ -3,6 +3,7 @@
 #define OTEL_EBPF_MESSAGE_HEAD_H
 
 #include "head.h"
+#include "infer_midway.h"
 #include "infer_protocols.h"
 #include "tls_record.h"
 
@@ -81,7 +82,7 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 	struct __socket_data *r = &op->rec;
 	u32 n = op->done > INFER_BYTES ? INFER_BYTES : op->done;
 	u64 before = st->bytes[INGRESS] + st->bytes[EGRESS], total = op->total;
-	u8 protocol = 0, begins;
+	u8 protocol = 0, towards = TOWARDS_UNKNOWN, begins;
 	/* The role is that of accept or connect, where these were seen. Of TLS the handshake had to
 	 * be: its probe is the last one that a library gets. */
 	bool made = st->role != ROLE_UNKNOWN && (!st->tls || st->tls_whole);
@@ -91,6 +92,8 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 	begins = infer_by_words(op, n, tail, &protocol);
 	if (begins == BEGINS_NOTHING)
 		begins = infer_new(op, n, total, tail, &protocol);
+	if (begins == BEGINS_NOTHING && !made)
+		begins = infer_midway(op, st, n, tail, &protocol, &towards);
 	if (begins == BEGINS_NOTHING || !protocol_on(protocol))
 		return BEGINS_NOTHING;
 	if (begins == BEGINS_MAYBE) {
@@ -102,8 +105,12 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 	}
 	spoken(r->tgid, protocol);
 	st->protocol = protocol;
-	st->role = (begins == BEGINS_REQUEST) == (r->direction == INGRESS) ? ROLE_SERVER
-									      : ROLE_CLIENT;
+	if (towards == TOWARDS_UNKNOWN)
+		towards = begins == BEGINS_REQUEST ? TOWARDS_SERVER : TOWARDS_CLIENT;
+	else
+		begins = infer_known(op, protocol, n, total, towards, true);
+	st->role = (towards == TOWARDS_SERVER) == (r->direction == INGRESS) ? ROLE_SERVER
+									       : ROLE_CLIENT;
 	r->flags &= ~FLAG_FRESH;
 	if (made && before + op->count == total)
 		r->flags |= FLAG_FRESH;

@@ -113,7 +113,11 @@ struct socket_state_t {
 	u8 peer_addr[16];
 	u8 several; /* replies may be those of requests before the latest (messages.h) */
 	u8 datagram; /* without a connection (datagrams.h) */
-	u8 several_pad[6];
+	/* MQTT, as long as it is not known (infer_midway.h): a packet that waits for an answer */
+	u8 mqtt_asked; /* its type */
+	u8 mqtt_direction;
+	u16 mqtt_id;
+	u8 several_pad[2];
 };
 
 #define LOOP_SEVERAL 1

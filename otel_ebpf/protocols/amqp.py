@@ -1,8 +1,9 @@
 """AMQP 0-9-1, seen from outside.
 
 Calls pair with their replies by channel and method, publishes with the broker's confirmations by
-their number on the channel, deliveries with the consumer's acknowledgements by their tag. A
-connection is known by its greeting alone, so nothing is ever joined midway.
+their number on the channel, deliveries with the consumer's acknowledgements by their tag. On
+channels that are older than the tracer publishes and deliveries are told of once that is certain
+(``amqp_midway``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .amqp_methods import (
     BODY,
     CALLS,
     CHANNEL_CLOSE,
+    CHANNEL_OPEN,
     CODES,
     CONFIRM_SELECT,
     CONNECTION_CLOSE,
@@ -23,6 +25,7 @@ from .amqp_methods import (
     GET,
     GET_EMPTY,
     GET_OK,
+    GREETING,
     HEADER,
     METHOD,
     NACK,
@@ -37,6 +40,7 @@ from .amqp_methods import (
     Method,
     Properties,
     Reader,
+    framed,
     joined,
     measure,
 )
@@ -45,7 +49,7 @@ from .by_key import ByKey
 from .descriptor import Descriptor
 from .half import BAD, MORE, UNIT, Half
 from .messaging import DONE, UNLESS_FAILED, MessagingRequest, MessagingResponse, carried_context
-from .packets import Packets, chained
+from .packets import Packets
 
 SYSTEM = "rabbitmq"
 MAX_CHANNELS = 2048
@@ -61,7 +65,7 @@ class AmqpParser(ByKey):
     Memory is bounded: a frame each way, ``MAX_CHANNELS`` and ``MAX_OUTSTANDING``.
     """
 
-    __slots__ = ("_channels", "_errors", "_frame_max", "_waiting")
+    __slots__ = ("_channels", "_errors", "_frame_max", "_fresh", "_waiting")
 
     _requests: Packets
     _replies: Packets
@@ -74,13 +78,17 @@ class AmqpParser(ByKey):
         self._errors: dict[int, str] = {}
         """Errors that are known before the reply comes (returned messages), by number."""
         self._frame_max = _FRAME_MAX
+        self._fresh = True
 
     def begin(self, client: int, fresh: bool) -> None:
         """See ``base.PairingParser.begin``."""
-        self.client = client
+        super().begin(client, fresh)
+        self._fresh = fresh
 
     def _resumes(self, half: Half, data: bytes, length: int, ts: int) -> bool:
-        if chained(measure, data, length):
+        if half is self._requests and not self._channels and data.startswith(GREETING):
+            self.begin(self.client, True)  # nothing was said before
+        elif framed(data, length):
             half.reset()
             half.lost = False
         return not half.lost
@@ -146,13 +154,15 @@ class AmqpParser(ByKey):
             if len(self._channels) >= MAX_CHANNELS:
                 oldest = self._channels.pop(next(iter(self._channels)))
                 self._fail(oldest, "no_response")
-            channel = self._channels[number] = AmqpChannel()
+            channel = self._channels[number] = AmqpChannel(self._fresh)
         return channel
 
     def _says(self, channel: AmqpChannel, method: Method, reader: Reader) -> None:
         """A method of the client's."""
         call = CALLS.get(method)
         if call is not None:
+            if method == CHANNEL_OPEN:
+                self._fail(channel, "no_response")
             reader.take(call.reserved)
             names = [reader.name() for _ in range(call.names)]
             bits = reader.number(1) if call.quiet >= 0 or method == CONSUME else 0
@@ -187,6 +197,7 @@ class AmqpParser(ByKey):
         elif method in (ACK, NACK, REJECT):
             tag, several = reader.number(8), method != REJECT and reader.number(1) & 1 == 1
             error = "" if method == ACK else "nack" if method == NACK else "reject"
+            channel.acknowledges(tag)
             for message in channel.settled(1 - self.client, tag, several):
                 self._answer(message, error, self._requests)
         elif method == START_OK:
@@ -217,7 +228,9 @@ class AmqpParser(ByKey):
         elif method == DELIVER:
             consumer, tag, _ = reader.name(), reader.number(8), reader.number(1)
             exchange, key = reader.name(), reader.name()
-            queue, automatic = channel.consumers.get(consumer, ("", False))
+            queue, automatic = channel.automatic(consumer, tag, self._end_ts)
+            if automatic is None:
+                return
             head = MessagingRequest(SYSTEM, "deliver", destination=joined(exchange, key, queue))
             head.type = "receive" if automatic else "process"
             head.pushed = True
@@ -228,6 +241,9 @@ class AmqpParser(ByKey):
             channel.content[broker] = Content(method, message, tag)
         elif method in (ACK, NACK):
             tag, several = reader.number(8), reader.number(1) & 1 == 1
+            if not channel.confirmed(tag, self._end_ts):
+                for message in channel.unconfirmed(self.client):
+                    self._give_up(message, "response_lost")
             for message in channel.settled(self.client, tag, several):
                 error = "nack" if method == NACK else self._errors.pop(message.stream, "")
                 self._answer(message, error, self._replies)
@@ -267,7 +283,9 @@ class AmqpParser(ByKey):
             return
         number = content.tag
         if content.method == PUBLISH:
-            number = channel.published()
+            number = channel.published(message.start)
+            if number < 0:
+                return
             message.oneway = not number
         self._out.append(message)
         if not message.oneway:

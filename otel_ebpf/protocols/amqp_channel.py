@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .amqp_methods import Method, Properties
+from .amqp_midway import Consumers, Count
 from .base import Message
 
 MAX_CONSUMERS = 1024
@@ -49,9 +50,12 @@ class AmqpChannel:
         consumers: by tag, the queue and whether its messages need no acknowledgement.
     """
 
-    __slots__ = ("_asking", "_count", "_numbered", "calls", "consumers", "content")
+    __slots__ = (
+        "_asking", "_count", "_midway", "_numbered", "_others", "calls", "consumers", "content",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, fresh: bool = True) -> None:
+        """``fresh``: what was said on it before is known, which is nothing."""
         self.content: list[Content | None] = [None, None]
         self.calls: dict[Method, Message] = {}
         self.consumers: dict[str, tuple[str, bool]] = {}
@@ -60,6 +64,10 @@ class AmqpChannel:
         """Messages published since the broker confirms; -1: it does not."""
         self._numbered: tuple[dict[int, Message], dict[int, Message]] = ({}, {})
         """By direction, what waits for an acknowledgement, by its number."""
+        self._midway = None if fresh else Count()
+        """As long as it is not known how many were published."""
+        self._others = None if fresh else Consumers()
+        """Those whose beginning was not seen."""
 
     def consume(self, tag: str, queue: str, automatic: bool) -> None:
         """A consumer is asked for; without a tag the broker gives one."""
@@ -77,15 +85,46 @@ class AmqpChannel:
 
     def confirms(self) -> None:
         """From here on the broker confirms what is published."""
-        if self._count < 0:
+        if self._count < 0 and self._midway is None:
             self._count = 0
 
-    def published(self) -> int:
-        """A message was published: its number; 0: nobody confirms it."""
+    def published(self, ts: int) -> int:
+        """A message was published at ``ts``: its number; 0: nobody confirms it, -1: that is not
+        known."""
+        if self._midway is not None:
+            number = self._midway.published(ts)
+            if not number:
+                return 0 if self._midway.quiet else -1
+            self._midway = None
+            self._count = number
+            return number
         if self._count < 0:
             return 0
         self._count += 1
         return self._count
+
+    def confirmed(self, number: int, ts: int) -> bool:
+        """The broker confirms so many, or this one. False: there cannot be as many, and so it is
+        not known any more which are meant."""
+        if self._midway is not None:
+            self._midway.confirmed(number, ts)
+        elif self._others is not None and number > self._count >= 0:
+            return False
+        return True
+
+    def automatic(self, consumer: str, number: int, ts: int) -> tuple[str, bool | None]:
+        """A delivery: the consumer's queue, and whether it needs no acknowledgement; None: that
+        is not known."""
+        known = self.consumers.get(consumer)
+        if known is not None:
+            return known
+        others = self._others
+        return "", others.delivered(consumer, number, ts) if others is not None else False
+
+    def acknowledges(self, number: int) -> None:
+        """The client has acknowledged this delivery, at least."""
+        if self._others is not None:
+            self._others.settled(number)
 
     def wait(self, key: Any, message: Message) -> Message | None:
         """``message`` waits: a call by its method, others by direction and number. Returns what
@@ -126,6 +165,8 @@ class AmqpChannel:
         found = list(self._numbered[direction].values())
         self._numbered[direction].clear()
         self._count = -1
+        if self._others is not None:
+            self._midway = Count()
         return found
 
     def clear(self) -> list[Message]:
@@ -135,6 +176,7 @@ class AmqpChannel:
         self._numbered[0].clear()
         self._numbered[1].clear()
         self.consumers.clear()
+        self._midway = self._others = None  # what begins here anew is seen
         self._count = -1
         self.content = [None, None]
         return found

@@ -11,7 +11,11 @@ METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 OVERHEAD = 8
 """Bytes of a frame besides its payload."""
 _LONGEST = 1 << 27
-_GREETING = b"AMQP"
+_END = 0xCE
+_STARTS = (b"\0\0", b"\0")
+"""High bytes of class and method; the second may not be there."""
+GREETING = b"AMQP"
+"""What a client begins with."""
 
 Method = tuple[int, int]
 """Class and number."""
@@ -115,7 +119,7 @@ _MOST_HEADERS = 256
 
 def measure(head: bytes) -> int:
     """A frame's length from its first bytes; 0: more are needed, -1: it is none."""
-    if head[:4] == _GREETING[: len(head)]:
+    if head[:4] == GREETING[: len(head)]:
         return 8 if len(head) >= 4 else 0
     if head[:1] not in (b"\1", b"\2", b"\3", b"\x08"):
         return -1 if head else 0
@@ -125,6 +129,22 @@ def measure(head: bytes) -> int:
     if size > _LONGEST or (head[0] == HEARTBEAT and (size or head[1:3] != b"\0\0")):
         return -1
     return size + OVERHEAD
+
+
+def framed(data: bytes, length: int) -> bool:
+    """Whether a segment of ``length`` bytes, of which ``data`` was captured, is made of whole
+    frames: by their lengths, and by what was seen of their ends, classes and methods."""
+    at = 0
+    while at < len(data):
+        size = measure(data[at : at + 16])
+        if size < OVERHEAD or data[at : at + 1] == GREETING[:1]:
+            return False
+        if data[at] == METHOD and (size < 12 or data[at + 7 : at + 10 : 2] not in _STARTS):
+            return False
+        at += size
+        if at <= len(data) and data[at - 1] != _END:
+            return False
+    return at == length > 0
 
 
 class Reader:

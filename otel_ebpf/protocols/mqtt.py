@@ -2,10 +2,13 @@
 
 Both sides publish, and packet identifiers pair: the client's PUBLISH is its request, and one that
 the server delivers is the server's. Quality of service 0 has no reply, 1 ends with PUBACK, 2 with
-PUBCOMP. A connection is known by its CONNECT alone, so nothing is ever joined midway.
+PUBCOMP. Of a connection that was joined midway the version is not known until an acknowledgement
+shows it: only 5 gives reasons. What the version says how to read is left out until then.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from .base import Message
 from .by_key import ByKey
@@ -39,8 +42,10 @@ from .mqtt_packets import (
     failure,
     fits,
     measure,
+    opens,
+    whole,
 )
-from .packets import Packets, chained
+from .packets import Packets
 
 SYSTEM = "mqtt"
 MAX_OUTSTANDING = 4096
@@ -48,6 +53,7 @@ MAX_OUTSTANDING = 4096
 MAX_ALIASES = 1024
 _KEPT = 8192
 _LOGIN, _PING = -1, -2
+_NOTHING: tuple[bytes, int, Any] = b"", 0, None
 """Keys of requests without a packet identifier."""
 
 
@@ -58,7 +64,7 @@ class MqttParser(ByKey):
     ``MAX_ALIASES`` topics of each side.
     """
 
-    __slots__ = ("_aliases", "_client_id", "_pending", "_version", "_waiting")
+    __slots__ = ("_aliases", "_client_id", "_opened", "_pending", "_version", "_waiting")
 
     _requests: Packets
     _replies: Packets
@@ -72,16 +78,29 @@ class MqttParser(ByKey):
         self._aliases: tuple[dict[int, str], dict[int, str]] = ({}, {})
         """By whether the client publishes."""
         self._version = 0
+        """0: not known."""
         self._client_id = ""
-
-    def begin(self, client: int, fresh: bool) -> None:
-        """See ``base.PairingParser.begin``."""
-        self.client = client
+        self._opened: list[tuple[bytes, int, Any]] = [_NOTHING, _NOTHING]
+        """By whether the client asks, of a direction that was lost: what may be a packet's first
+        bytes, read alone, with their time and token."""
 
     def _resumes(self, half: Half, data: bytes, length: int, ts: int) -> bool:
-        if chained(measure, data, length):
+        asks = half is self._requests
+        first, began, token = self._opened[asks]
+        self._opened[asks] = _NOTHING
+        both = first + data
+        if first and whole(both, len(first) + length, asks):
             half.reset()
             half.lost = False
+            half.feed(first, 0, began, token)
+        elif whole(data, length, asks):
+            half.reset()
+            half.lost = False
+        elif len(data) == length:
+            if first and opens(both):
+                self._opened[asks] = both, began, token
+            elif opens(data):
+                self._opened[asks] = data, ts, self._token
         return not half.lost
 
     def _unit(self, packets: Packets) -> None:
@@ -140,7 +159,7 @@ class MqttParser(ByKey):
         head.type = ("process" if quality else "receive") if pushed else "send"
         head.pushed = pushed
         head.destination = topic
-        if not reader.short:
+        if not reader.short and self._version:
             head.body_size = max(packets.size - reader.at, 0)
         if context is not None:
             head.contexts = (context,)
@@ -166,7 +185,7 @@ class MqttParser(ByKey):
         topic = reader.text()
         if kind == SUBSCRIBE:
             reader.number(1)
-        if not reader.more:
+        if not reader.more and self._version:
             head.destination = topic
         self._ask(packets, number, head)
 
@@ -208,12 +227,16 @@ class MqttParser(ByKey):
         if self._version >= 5:
             reader.properties()
         worst = 0
-        while reader.more:
+        if not self._version and reader.more:  # the last of the codes: they are behind all else
+            worst = packets.data[-1] if packets.size == len(packets.data) else 0
+        while self._version and reader.more:
             worst = max(worst, reader.number(1))
         self._answer(packets, number, failure(worst))
 
     def _acknowledge(self, packets: Packets, kind: int, reader: Reader) -> None:
         number = reader.number(2)
+        if reader.more:
+            self._version = self._version or 5
         error = failure(reader.number(1)) if reader.more else ""
         if kind != PUBREL:  # the publisher's own
             self._answer(packets, number, error, more=kind == PUBREC and not error)

@@ -82,6 +82,46 @@ def measure(head: bytes) -> int:
     return -1
 
 
+def whole(data: bytes, length: int, asks: bool) -> bool:
+    """Whether a segment of ``length`` bytes, of which ``data`` was captured, is made of whole
+    packets that come from the client (``asks``) or the server: by all that is fixed of them."""
+    at = 0
+    while at < len(data):
+        head = data[at : at + 16]
+        size = measure(head)
+        if size <= 0 or not fits(head[0] >> 4, asks) or not _sound(Reader(head), head[0], size):
+            return False
+        at += size
+    return at == length > 0
+
+
+def _sound(reader: Reader, first: int, size: int) -> bool:
+    """Whether a packet of ``size`` bytes, that ``reader`` has the first of, has room for what such
+    packets must hold."""
+    kind, left = first >> 4, size - reader.at
+    if kind == PUBLISH:
+        quality = first >> 1 & 3
+        return left >= 2 and reader.number(2) + 2 + 2 * (quality > 0) <= left
+    if kind in (PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE):
+        least = 2 if kind < SUBSCRIBE or kind == UNSUBACK else 3 if kind == SUBACK else 4
+        return left >= least and reader.number(2) > 0
+    return kind in (PINGREQ, PINGRESP, DISCONNECT, AUTH) or left >= 2
+
+
+def opens(data: bytes) -> bool:
+    """Whether these bytes are a packet's first and (some of) its length, as many programs read
+    them, byte by byte."""
+    size = measure(data)
+    return (
+        bool(data)
+        and len(data) < 5
+        and (
+            not size
+            or (size > len(data) and data[-1] < 0x80 and (len(data) == 2 or data[-2] > 0x7F))
+        )
+    )
+
+
 def fits(kind: int, asks: bool) -> bool:
     """Whether such a packet can come from the client (``asks``), or from the server."""
     return kind in _BOTH or kind in (_FROM_CLIENT if asks else _FROM_SERVER)

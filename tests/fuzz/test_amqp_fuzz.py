@@ -67,9 +67,9 @@ _SEGMENT = st.tuples(
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(_SEGMENT, max_size=40))
-def test_any_bytes(segments: list[tuple[int, bytes, int]]) -> None:
-    talk = Talk(AmqpParser())
+@given(st.lists(_SEGMENT, max_size=40), st.booleans())
+def test_any_bytes(segments: list[tuple[int, bytes, int]], fresh: bool) -> None:
+    talk = Talk(AmqpParser(), fresh)
     answered: list[int] = []
     for direction, data, gap in segments:
         for message in talk.hear(direction, data, len(data) + gap):

@@ -60,6 +60,22 @@ u8 amqp_hides(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return amqp_secret(p);
 }
+u8 amqp_midway(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	return infer_amqp_midway(p, n, total, tail);
+}
+u8 mqtt_asking(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
+{
+	u16 id;
+	u32 at;
+	return mqtt_asks(p, n, total, &id, &at) != 0;
+}
+u8 mqtt_answering(const u8 *p, u32 n, u64 total, u64 tail, u8 asked, bool start)
+{
+	u16 id;
+	u8 code;
+	return mqtt_answers(p, n, total, asked, &id, &code) != 0;
+}
 u8 nats(const u8 *p, u32 n, u64 total, u64 tail, u8 towards, bool start)
 {
 	return infer_nats(p, n, tail, towards);

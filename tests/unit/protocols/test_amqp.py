@@ -180,3 +180,109 @@ def test_bytes_that_are_no_frames_are_a_desync() -> None:
     t = talk()
     t.ask(b"\x09\0\0\0\0\0\0\xce")
     assert (t.parser.desyncs, t.parser.in_step) == (1, False)
+
+
+def older() -> Talk:
+    """A connection that is older than the tracer."""
+    return Talk(AmqpParser(), fresh=False)
+
+
+def confirmed(t: Talk, number: int, pause: int = 50, wait: int = 1) -> None:
+    """After a pause a publish, and its confirmation as ``number``."""
+    t.silence(pause)
+    t.ask(publish(f"q{number}"))
+    t.silence(wait)
+    t.answer(ack(number))
+
+
+def test_publishes_of_an_older_channel_are_told_of_once_their_numbers_are_certain() -> None:
+    t = older()
+    for number in range(70, 75):
+        confirmed(t, number, pause=20 + number % 2 * 40)
+    assert t.pairs() == []
+    t.ask(publish("x") + publish("y"))
+    t.answer(nack(76) + ack(75))
+    assert t.pairs() == [("publish x", "ok"), ("publish y", "nack")]
+
+
+def test_numbers_are_not_certain_while_a_publish_may_be_under_way() -> None:
+    # Each confirmation is that of the publish before: as slow as the publisher's own clock.
+    t = older()
+    for number in range(70, 170):
+        confirmed(t, number - 1, pause=50)
+    # All the confirmations come slowly.
+    for number in range(170, 270):
+        confirmed(t, number, pause=20 + number % 2 * 40, wait=30)
+    # Two publishes at a time.
+    for number in range(270, 370, 2):
+        t.silence(20 + number % 3 * 40)
+        t.ask(publish("a"))
+        t.ask(publish("b"))
+        t.answer(ack(number + 1, True))
+    assert t.pairs() == []
+
+
+def test_a_confirmation_of_more_than_was_published_takes_the_numbers_back() -> None:
+    t = older()
+    for number in range(70, 75):
+        confirmed(t, number, pause=20 + number % 2 * 40)
+    t.ask(publish("x"))
+    t.answer(ack(80))
+    assert t.pairs() == [("publish x", "response_lost")]
+    t.ask(publish("y"))
+    assert len(t.requests) == 1
+
+
+def test_where_nobody_confirms_or_acknowledges_that_is_seen_in_time() -> None:
+    t = older()
+    for number in range(40):
+        t.silence(1000)
+        t.ask(publish(f"q{number}"))
+        t.answer(deliver(number + 1, f"d{number}"))
+    told = {m.head.text for m in t.requests}
+    assert told == {f"{what}{n}" for what in ("publish q", "deliver d") for n in range(32, 40)}
+    assert all(m.oneway for m in t.requests)
+    # Until somebody does.
+    t.ask(ack(40))
+    t.answer(ack(500))
+    t.requests.clear()
+    t.ask(publish("x"))
+    t.answer(deliver(41, "y"))
+    t.ask(ack(41))
+    assert t.pairs() == [("deliver y", "ok")]
+
+
+def test_deliveries_of_an_older_consumer_wait_once_it_has_acknowledged_one() -> None:
+    t = older()
+    t.answer(deliver(7, "a") + deliver(8, "b", "other"))
+    t.ask(ack(7))
+    t.answer(deliver(9, "c") + deliver(10, "d", "other"))
+    t.ask(ack(9) + ack(10))
+    t.answer(ack(11))  # the broker's own numbers are others
+    t.answer(deliver(11, "e", "other") + deliver(12, "f", "third"))
+    assert t.pairs() == [("deliver c", "ok"), ("deliver e", None)]
+
+
+def test_calls_and_new_channels_of_an_older_connection_are_told_of_at_once() -> None:
+    t = older()
+    t.ask(publish("cut")[3:])  # the rest of a message
+    t.answer(method((50, 11), short("q") + bytes(8)))  # to a call that was not seen
+    t.ask(method((60, 70), b"\0\0" + short("orders") + b"\0"))
+    t.answer(method((60, 72), b"\0"))
+    t.ask(method((20, 10), b"\0", 2))
+    t.answer(method((20, 11), bytes(4), 2))
+    t.ask(method((85, 10), b"\0", 2))
+    t.answer(method((85, 11), b"", 2))
+    t.ask(publish("x", channel=2))
+    t.answer(ack(1, channel=2))
+    told = [pair for pair in t.pairs() if "." not in pair[0]]
+    assert told == [("get orders", "ok"), ("publish x", "ok")]
+
+
+def test_a_greeting_is_a_beginning_though_nobody_saw_it_connect() -> None:
+    t = older()
+    t.ask(GREETING)
+    t.answer(method((10, 10), b"\0\x09" + bytes(4) + b"\0\0\0\x05PLAIN\0\0\0\0", 0))
+    t.ask(publish("orders"))
+    assert t.pairs() == [("publish orders", None)]
+    assert t.requests[0].oneway

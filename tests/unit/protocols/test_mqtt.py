@@ -141,3 +141,62 @@ def test_bytes_that_are_no_packets_are_a_desync() -> None:
     assert (t.parser.desyncs, t.parser.in_step) == (1, False)
     t.answer(connect())
     assert t.parser.desyncs == 2
+
+
+def test_an_older_connection_pairs_by_its_numbers_at_once() -> None:
+    t = Talk(MqttParser(), fresh=False)
+    t.answer(ack(4, 6))  # to one that was not seen
+    t.ask(publish("a", 7, 1, version=4))
+    t.answer(publish("b", 7, 1, version=4))
+    t.answer(ack(4, 7))
+    t.ask(ack(4, 7))
+    assert t.pairs() == [("publish a", "ok"), ("deliver b", "ok")]
+    assert {m.head.body_size for m in t.requests} == {-1}  # 5 has properties before it
+
+
+def test_the_version_of_an_older_connection_shows_in_a_reason() -> None:
+    t = Talk(MqttParser(), fresh=False)
+    carried = user("traceparent", TRACEPARENT)
+    t.ask(publish("a", 7, 1, carried))
+    t.answer(ack(4, 7, 0x10))
+    t.ask(publish("b", 8, 1, carried))
+    t.answer(ack(4, 8, 0x87))
+    assert t.pairs() == [("publish a", "ok"), ("publish b", "NOT_AUTHORIZED")]
+    assert [m.head.body_size for m in t.requests] == [-1, 6]
+    assert [bool(m.head.contexts) for m in t.requests] == [False, True]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_subscriptions_of_an_older_connection(version: int) -> None:
+    t = Talk(MqttParser(), fresh=False)
+    t.ask(subscribe(3, "a/#", version=version))
+    t.answer(suback(3, 0x80, version=version))
+    t.ask(subscribe(4, "a/#", version=version))
+    t.answer(suback(4, 1, version=version))
+    assert [end for _, end in t.pairs()] == ["UNSPECIFIED_ERROR", "ok"]
+    assert {m.head.destination for m in t.requests} == {""}
+
+
+def test_packets_read_byte_by_byte_are_found_midway() -> None:
+    t = Talk(MqttParser(), fresh=False)
+
+    def in_pieces(data: bytes) -> None:
+        for piece in (data[:1], data[1:2], data[2:]):
+            if piece:
+                t.ask(piece)
+
+    t.ask(publish("in the middle", 0x3001, 1)[2:])
+    in_pieces(publish("a", 0x4002, 1))
+    in_pieces(b"\xc0\0")
+    in_pieces(publish("b", 5, 1))
+    t.answer(ack(4, 0x4002))
+    t.answer(ack(4, 5))
+    assert [p for p in t.pairs() if p[0] != "ping"] == [("publish a", "ok"), ("publish b", "ok")]
+    assert t.parser.in_step
+
+
+def test_the_rest_of_a_message_is_no_packet() -> None:
+    for rest in (b"\x30\x00", b"\x40\x02", b"\x32\x05\0\x05", b"\x90\x03\0\0\0", b"\xc0\1x"):
+        t = Talk(MqttParser(), fresh=False)
+        t.ask(rest)
+        assert not t.parser.in_step, rest
