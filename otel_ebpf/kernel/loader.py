@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from otel_ebpf.errors import KernelError
-from otel_ebpf.kernel import sysbpf, tries
+from otel_ebpf.kernel import sysbpf
 from otel_ebpf.kernel.attachments import Attachments
-from otel_ebpf.kernel.compiled import MapDefinition
-from otel_ebpf.kernel.config import MEMBERS, KernelConfig
+from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.mounts import ensure_bpffs, ensure_tracefs
 from otel_ebpf.kernel.obtain import Materials
 from otel_ebpf.kernel.perf_reader import PerfReader
@@ -32,71 +28,20 @@ from otel_ebpf.kernel.plan import (
     turn_probes,
 )
 from otel_ebpf.kernel.programs import Program, Programs
-from otel_ebpf.kernel.tables import Table, create
+from otel_ebpf.kernel.shared_maps import SharedMaps
 
 _log = logging.getLogger(__name__)
 
-_UID_SHIFT = 48
 _TYPES = {TRACEPOINT: sysbpf.TRACEPOINT, RAW_TRACEPOINT: sysbpf.RAW_TRACEPOINT}
 _UPROBE_JUMPS = "__progs_jmp_kp_map"
-_HEADER_BLOCKS = "header_block_map"
 WAKE_AT = 32
 """Bursts of one CPU that wake the reader before its time."""
-
-STATS = (
-    "records",
-    "bursts",
-    "burst_lost",
-    "unknown_protocol",
-    "read_fault",
-    "socket_map_full",
-    "trace_map_full",
-    "args_map_full",
-    "coalesced",
-    "sends_taken_back",
-    "short_sends",
-    "port_refused",
-    "own_traffic",
-    "go_not_parked",
-    "go_disagree",
-    "go_stale_context",
-    "sockets_opened",
-    "sockets_closed",
-    "traces_opened",
-    "traces_closed",
-    "flushes",
-    "protocol_off",
-    "registers",
-    "go_stack_found",
-    "go_stack_nothing",
-    "go_streams_unbound",
-    "go_scan_cut",
-    "go_threads_full",
-    "go_births",
-    "go_identity_differs",
-    "go_identity_agrees",
-    "go_parent_differs",
-    "go_parent_agrees",
-    "tls_unplaced",
-    "tls_crowded",
-    "http2_unseen",
-    "headers_unplaced",
-    "headers_crowded",
-    "http2_cut",
-    "go_look_cut",
-    "http2_gaps",
-    "http2_not_read",
-    "http2_no_frame",
-    "datagrams_cut",
-)
-"""Names of ``__trace_stats_map``'s counters, in enum stat's order."""
-
 
 _SPEAKS_TLS, _SPEAKS_QUIC = 1 << 31, 1 << 30
 """In the number of a process: why it is told. PROCESS_SPEAKS_TLS and _QUIC of the C side."""
 
 
-class Kernel:
+class Kernel(SharedMaps):
     """The loaded kernel half.
 
     Args:
@@ -109,7 +54,6 @@ class Kernel:
     """
 
     def __init__(self, config: KernelConfig, materials: Materials | None = None) -> None:
-        self.config = config
         self.offsets: dict[str, int] = {}
         tracefs = ensure_tracefs()
         ensure_bpffs()  # nothing here needs it; whoever looks at the programs does
@@ -126,73 +70,20 @@ class Kernel:
         self.registers = False
         self._uprobe_jumps = False
         self._told: set[str] = set()
-        self._tables: dict[str, Table] = {}
-        self._held = contextlib.ExitStack()  # let go of in the opposite order
         offsets, compiled = materials.finish()
+        super().__init__(config, compiled.maps)
         with self._held:
-            self._create_maps(compiled.maps)
             self._reader = PerfReader()
             self._held.callback(self._reader.close)
             self._programs = Programs(compiled, self._tables)
             self._held.callback(self._programs.close)
             self._attachments = Attachments()
             self._held.callback(self._attachments.close)
-            self._fill(offsets)
+            self.fill(offsets)
             self.offsets = offsets
             self._held = self._held.pop_all()
 
     # -- start ------------------------------------------------------------------
-
-    def _create_maps(self, definitions: Iterable[MapDefinition]) -> None:
-        with contextlib.suppress(OSError):
-            tries.raise_memlock()  # kernels before 5.11 count maps against it
-        for definition in definitions:
-            if definition.name == _HEADER_BLOCKS and not self.config.header_blocks:
-                definition = replace(definition, entries=1)
-            try:
-                table = create(definition)
-            except OSError as error:
-                raise KernelError(
-                    f"the kernel refused the map {definition.name}: {error.strerror}",
-                    mend="run `otel-ebpf doctor` as root to see what this kernel allows",
-                ) from None
-            self._tables[definition.name] = table
-            self._held.callback(table.close)
-
-    def _each_cpu(self, table: str, make: Callable[[int, Any], None]) -> None:
-        """Writes one value per possible CPU into entry 0 of a per-CPU array."""
-        array = self._tables[table]
-        values = array.Leaf()  # one for each possible CPU
-        for cpu in range(len(values)):
-            make(cpu, values[cpu])
-        array[0] = values
-
-    def _fill(self, offsets: dict[str, int]) -> None:
-        def members(_: int, value: Any) -> None:
-            for member, name in MEMBERS.items():
-                setattr(value, member, offsets[name])
-            value.ready = 1
-
-        def conf(cpu: int, value: Any) -> None:
-            # Unique over CPUs and over restarts of the agent within one capture.
-            value.uid = (cpu + 1 << _UID_SHIFT) + 1
-            value.socket_id = (cpu + 1 << _UID_SHIFT) + 1
-            value.max_age = self.config.max_age_ns
-            value.self_tgid = os.getpid()
-            value.filter = self.config.filter
-            value.capture = self.config.capture
-
-        self._each_cpu("__members_offset", members)
-        self._each_cpu("__trace_conf_map", conf)
-        for number in self.config.protocols:
-            self._tables["__protocol_filter"][number] = 1
-        if self.config.ports:
-            bitmap = self._tables["__allow_port_bitmap"]
-            value = bitmap.Leaf()
-            for first, last in self.config.ports:
-                for port in range(first, last + 1):
-                    value.bits[port >> 3] |= 1 << (port & 7)
-            bitmap[0] = value
 
     def load(self) -> None:
         """Has the kernel verify the plan's programs, which is most of the time of a start.
@@ -249,7 +140,7 @@ class Kernel:
             if probe.target.endswith("_getppid"):
                 self._attach(probe)
         if self._registers_wanted():
-            self._each_cpu_update("__trace_conf_map", "registers", 1)
+            self.update_each_cpu("__trace_conf_map", "registers", 1)
         else:
             plan += [probe for probe in receive_entries() if self._present(probe)]
         for probe in plan:
@@ -260,7 +151,7 @@ class Kernel:
     def _arm(self) -> None:
         """From now on connections are seen from their first byte on. Of those that were made
         while probes were attached one by one, some bytes may have passed unseen."""
-        self._each_cpu_update("__members_offset", "armed", 1)  # no program writes there
+        self.update_each_cpu("__members_offset", "armed", 1)  # no program writes there
 
     def _fill_jumps(self, table: str, names: Iterable[str], kind: int, attach: int = 0) -> None:
         self._programs.load_all([(name, kind) for name in names], attach, SPARED_PROGRAMS)
@@ -313,14 +204,6 @@ class Kernel:
             )
         return self.registers
 
-    def _each_cpu_update(self, table: str, member: str, number: int) -> None:
-        """Changes one member of a per-CPU array's entry 0, everywhere. Not atomic."""
-        array = self._tables[table]
-        values = array[0]
-        for value in values:
-            setattr(value, member, number)
-        array[0] = values
-
     # -- data -------------------------------------------------------------------
 
     def open_bursts(
@@ -363,66 +246,19 @@ class Kernel:
         """Hands over what is there, without waiting."""
         self._reader.drain()
 
-    # -- maps -------------------------------------------------------------------
-
-    def table(self, name: str) -> Table:
-        """A map by its name."""
-        return self._tables[name]
+    def stats(self) -> dict[str, int]:
+        """See ``SharedMaps``; and how many programs were refused, if any."""
+        stats = super().stats()
+        if self._programs.refused:
+            stats["programs_refused"] = len(self._programs.refused)
+        return stats
 
     @property
     def programs(self) -> list[Program]:
         """What is loaded, by name."""
         return self._programs.loaded
 
-    def stats(self) -> dict[str, int]:
-        """Sums over CPUs of ``__trace_stats_map``."""
-        values = self._tables["__trace_stats_map"][0]
-        stats = {name: sum(value.counts[i] for value in values) for i, name in enumerate(STATS)}
-        if self._programs.refused:
-            stats["programs_refused"] = len(self._programs.refused)
-        return stats
-
-    def choose(self, pids: Iterable[int]) -> None:
-        """Adds processes to those that are traced."""
-        targets = self._tables["target_map"]
-        for pid in pids:
-            targets[pid] = 1
-
-    def chosen(self, pid: int) -> bool:
-        """Whether the process is among those: added, or a child of one."""
-        try:
-            self._tables["target_map"][pid]
-        except KeyError:
-            return False
-        return True
-
-    def traces(self, pid: int) -> bool:
-        """Whether a process may be traced: none was chosen, this one was, or ports choose."""
-        return not self.config.filter_processes or bool(self.config.ports) or self.chosen(pid)
-
-    def forget(self, pid: int) -> None:
-        """Takes back what ``choose`` and ``set_process`` said of a process that has ended."""
-        for name in ("target_map", "proc_info_map", "python_info_map", "pool_map"):
-            with contextlib.suppress(KeyError):
-                del self._tables[name][pid]
-
-    def set_process(
-        self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
-    ) -> None:
-        """Fills a process's entry in ``proc_info_map`` or the map named; members of its
-        struct (``struct proc_info_t``) by their paths in it (``h2.0.streams``)."""
-        table = self._tables[name_of_map]
-        value = table.Leaf()
-        for path, number in members.items():
-            *outer, name = path.split(".")
-            into = value
-            for part in outer:
-                into = into[int(part)] if part.isdigit() else getattr(into, part)
-            if name.isdigit():
-                into[int(name)] = number
-            else:
-                setattr(into, name, number)
-        table[pid] = value
+    # -- more probes --------------------------------------------------------------
 
     def follow_turns(self) -> None:
         """Attaches the probes of event loops' turns, once.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from otel_ebpf.correlation.model import SERVER, Exchange
-from otel_ebpf.protocols.dns import DnsRequest, DnsResponse
+from otel_ebpf.protocols.dns_heads import DnsRequest, DnsResponse
 from otel_ebpf.spans import semconv
 from otel_ebpf.spans.model import ERROR, UNSET, Description
 from otel_ebpf.spans.settings import SpanSettings

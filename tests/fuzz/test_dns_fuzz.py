@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ebpf.protocols.base import REQUEST
-from otel_ebpf.protocols.dns import KEPT, MAX_OUTSTANDING, DnsParser, read_datagram
+from otel_ebpf.protocols.dns import read_datagram
+from otel_ebpf.protocols.dns_tcp import KEPT, MAX_OUTSTANDING, DnsParser
 from tests.unit.protocols.dns_wire import AXFR, A, address, framed, query, reply, rr
 from tests.unit.protocols.talk import Talk
 

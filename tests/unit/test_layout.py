@@ -13,7 +13,7 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 from otel_ebpf.events import layout
-from otel_ebpf.kernel.loader import STATS
+from otel_ebpf.kernel.counters import STATS
 
 RECORDS = Path(__file__).resolve().parents[2] / "bpf" / "records.h"
 COMPILER = shutil.which("gcc") or shutil.which("cc")

@@ -7,8 +7,9 @@ import struct
 import pytest
 
 from otel_ebpf.protocols.base import REQUEST, RESPONSE
-from otel_ebpf.protocols.dns import DnsParser, read_datagram
+from otel_ebpf.protocols.dns import read_datagram
 from otel_ebpf.protocols.dns_message import MAX_ANSWERS, read_message
+from otel_ebpf.protocols.dns_tcp import DnsParser
 from tests.unit.protocols.dns_wire import (
     AAAA,
     AXFR,
