@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TextIO
 
 from cachetools import LRUCache
 
 from otel_ebpf import __version__
+from otel_ebpf.agent_config import AgentConfig
+from otel_ebpf.asking import pass_on
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.discovery.processes import ProcessImage
-from otel_ebpf.events.capture import CaptureWriter
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import EXEC, EXIT, FORK, LAYOUT
+from otel_ebpf.events.layout import EXEC, EXIT, FORK
 from otel_ebpf.export.drafts import Drafts
 from otel_ebpf.export.factory import make_drafts, make_exporter, make_queue
 from otel_ebpf.export.queue import ExportQueue
 from otel_ebpf.export.sampling import TraceSampler
+from otel_ebpf.footprint import give_back, prefer, ring_pages
 from otel_ebpf.kernel.ageing import Ageing
-from otel_ebpf.kernel.config import KernelConfig
 from otel_ebpf.kernel.loader import Kernel
 from otel_ebpf.kernel.preparation import Preparation
 from otel_ebpf.launch import Launched
@@ -38,7 +34,7 @@ from otel_ebpf.ledger import ledger_lines
 from otel_ebpf.metadata.process import Process
 from otel_ebpf.metadata.table import ProcessTable
 from otel_ebpf.pipeline import GC_THRESHOLD, Pipeline
-from otel_ebpf.recording.secrets import SecretlessWriter
+from otel_ebpf.recording.recorder import Recorder
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.clock import WallClock
 from otel_ebpf.spans.settings import SpanSettings
@@ -52,39 +48,8 @@ FLUSH_EVERY = 0.03
 """Seconds between two visits to every CPU: with one round of reading behind it, a record
 is in user space well within 100 ms."""
 HOUSEKEEPING = 1.0
-PRIORITY = -10
-"""Nice value of the agent's threads."""
 DRAIN_TIMEOUT = 10.0
 """Seconds that the export may take when the agent stops."""
-
-
-@dataclass(slots=True)
-class AgentConfig:
-    """What the command line and the environment ask for.
-
-    Attributes:
-        kernel: settings of the kernel half.
-        preparation: of the kernel half, where it was begun already.
-        pids: processes chosen by number; globs: by executable.
-        output: as :func:`otel_ebpf.export.factory.make_exporter` takes it.
-        record: capture file to write instead of exporting, or ""; keep_secrets: in it, too.
-        command: program to start and to trace alone, or empty.
-        go_identity: how goroutines are told apart, one of ``go_identity.WAYS``.
-        go_http2: where HTTP/2 headers of Go programs come from, one of ``go_headers.WAYS``.
-        openssl: read what goes through OpenSSL.
-    """
-
-    kernel: KernelConfig
-    preparation: Preparation | None = None
-    pids: list[int] = field(default_factory=list)
-    globs: list[str] = field(default_factory=list)
-    output: str = "auto"
-    record: str = ""
-    keep_secrets: bool = False
-    command: list[str] = field(default_factory=list)
-    go_identity: str = "auto"
-    go_http2: str = "passive"
-    openssl: bool = True
 
 
 class Agent:
@@ -119,8 +84,7 @@ class Agent:
             self._queue = make_queue(exporter, env)
         self._processes = ProcessTable(env)
         self._processes.on_new = self._described
-        self._capture: CaptureWriter | None = None
-        self._bursts: CaptureWriter | SecretlessWriter | None = None
+        self._recorder: Recorder | None = None
         chosen = config.pids or config.globs
         self._targets = Targets(
             config.globs,
@@ -146,7 +110,6 @@ class Agent:
         self._lost_bursts = 0
         self._chosen: Callable[[int], bool] | None = None
         """Whether a process is traced, where its program does not decide that."""
-        self._written_offset = 0
         self._status_folder = directory(env)
         self._ready_at = 0.0
 
@@ -183,17 +146,14 @@ class Agent:
     ) -> int:
         config = self._config
         if config.record:
-            self._capture = CaptureWriter(config.record, self._header())
-            self._bursts = self._capture
-            if not config.keep_secrets:
-                self._bursts = SecretlessWriter(self._capture)
+            self._recorder = Recorder(config.record, self._clock, config.keep_secrets)
         if config.pids:
             kernel.choose(config.pids)
         if launched is not None:
             kernel.choose([launched.pid])
         if not config.globs:
             self._chosen = kernel.traces
-        kernel.open_bursts(self._on_burst, self._on_lost, _ring_pages())
+        kernel.open_bursts(self._on_burst, self._on_lost, ring_pages())
         kernel.open_executions(self._on_exec, self._targets.speaks_tls, self._targets.speaks_quic)
         kernel.attach()
         looking.join()
@@ -201,7 +161,7 @@ class Agent:
         self._take_found()
         del images
         gc.collect()
-        _give_back()
+        give_back()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         self._ready_at = time.monotonic()
@@ -226,7 +186,8 @@ class Agent:
             if now >= next_chore:
                 next_chore = now + HOUSEKEEPING
                 self._clock.tick()
-                self._write_clock()
+                if self._recorder is not None:
+                    self._recorder.tick()
                 ageing.tick(time.monotonic_ns())
                 status.answer(lambda: self._report(kernel))
                 if launched is not None and launched.ended():
@@ -253,12 +214,12 @@ class Agent:
 
     def _advance(self, watermark: int) -> None:
         self._pipeline.advance(watermark)
-        if self._bursts is not None:
-            self._bursts.watermark(watermark)
+        if self._recorder is not None:
+            self._recorder.watermark(watermark)
 
     def _on_burst(self, cpu: int, data: bytes) -> None:
-        if self._bursts is not None:
-            self._bursts.burst(cpu, data)
+        if self._recorder is not None:
+            self._recorder.burst(cpu, data)
         self._pipeline.burst(data)
 
     def _on_lost(self, bursts: int) -> None:
@@ -295,66 +256,18 @@ class Agent:
         return self._brief.setdefault(pid, brief)
 
     def _take_found(self) -> None:
-        wanted = self._pipeline.correlator.parents.wanted_births
-        while wanted:
-            self._targets.want_births(wanted.pop())
-        needed = self._pipeline.correlator.parents.needs.wanted
-        while needed:
-            self._targets.need(*needed.pop())
-        needs = self._pipeline.correlator.parents.needs
-        while needs.wanted_statements:
-            self._targets.need_statement(*needs.wanted_statements.pop())
-        while needs.unwanted_statements:
-            self._targets.drop_statement(*needs.unwanted_statements.pop())
-        copies = self._pipeline.correlator.parents.anchors.copies
-        while copies.wanted:
-            self._targets.need_copies(copies.wanted.pop())
-        while copies.unwanted:
-            self._targets.drop_copies(copies.unwanted.pop())
-        framed = self._pipeline.correlator.parents.anchors.wanted_frames
-        while framed:
-            self._targets.need_frames(framed.pop())
-        workers = self._pipeline.correlator.parents.wanted_workers
-        while workers:
-            self._targets.need_workers(workers.pop())
+        pass_on(self._pipeline.correlator.parents, self._targets)
         found = self._targets.found
         while found:
             pid, language = found.popleft()
             if language == "go":
                 self._pipeline.go_process(pid)
-                if self._capture is not None:
-                    self._capture.process({"pid": pid, "go": True})
-
-    # -- capture ------------------------------------------------------------------
-
-    def _header(self) -> dict[str, object]:
-        return {
-            "agent": __version__,
-            "layout": LAYOUT,
-            "host": socket.gethostname(),
-            "kernel": os.uname().release,
-            "start": self._clock.to_epoch(time.monotonic_ns()),
-            "seed": int.from_bytes(os.urandom(6), "big"),
-        }
-
-    def _write_clock(self) -> None:
-        if self._capture is not None and self._clock.offset != self._written_offset:
-            self._written_offset = self._clock.offset
-            now = time.monotonic_ns()
-            self._capture.clock(now, self._clock.to_epoch(now))
+                if self._recorder is not None:
+                    self._recorder.go_process(pid)
 
     def _described(self, process: Process) -> None:
-        if self._capture is not None:
-            self._capture.process(
-                {
-                    "pid": process.pid,
-                    "start_ticks": process.start_ticks,
-                    "exe": process.exe,
-                    "language": process.language,
-                    "service_name": process.service_name,
-                    "attributes": process.attributes,
-                }
-            )
+        if self._recorder is not None:
+            self._recorder.described(process)
 
     # -- the end ------------------------------------------------------------------
 
@@ -367,11 +280,8 @@ class Agent:
         if self._queue is not None:
             self._queue.drain(DRAIN_TIMEOUT)
         stats = kernel.stats()
-        if isinstance(self._bursts, SecretlessWriter):
-            self._bursts.finish()
-        if self._capture is not None:
-            self._capture.stats(stats)
-            self._capture.close()
+        if self._recorder is not None:
+            self._recorder.close(stats)
         totals, details = self._account(stats)
         for line in ledger_lines(totals, details):
             print(line, file=self._err)
@@ -409,32 +319,3 @@ class Agent:
             },
             "counters": {name: count for name, count in sorted(details.items()) if count},
         }
-
-
-def prefer() -> None:
-    """This process before the traced ones: it needs little, and late it loses records.
-
-    All of its threads, for one that holds the interpreter's lock and is not let run
-    keeps the others waiting.
-    """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-        # Sessions share the processors as equals whatever their threads' priorities; where
-        # the agent has one to itself (a service), that has a priority too.
-        if os.getsid(0) == os.getpid():
-            Path("/proc/self/autogroup").write_text(str(PRIORITY))
-
-
-def _give_back() -> None:
-    """Memory that looking at the running programs took goes back to the system."""
-    with contextlib.suppress(AttributeError, OSError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _ring_pages() -> int:
-    """Pages of perf buffer for each CPU: 8 MiB in all, at least 1 MiB each."""
-    share = (8 << 20) // (os.cpu_count() or 1) // ctypes.c_size_t(4096).value
-    pages = 256
-    while pages * 2 <= share:
-        pages *= 2
-    return pages

@@ -197,7 +197,8 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             raise problem
     # The kernel verifies programs while this process loads its other modules.
     with contextlib.closing(Preparation(kernel)) as preparation:
-        from otel_ebpf.agent import Agent, AgentConfig
+        from otel_ebpf.agent import Agent
+        from otel_ebpf.agent_config import AgentConfig
 
         config = AgentConfig(
             kernel=kernel,

@@ -15,10 +15,10 @@ import os
 import sys
 import time
 
-from otel_ebpf.agent import prefer
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.export.factory import make_drafts, make_exporter, make_queue
 from otel_ebpf.export.sampling import TraceSampler
+from otel_ebpf.footprint import prefer
 from otel_ebpf.pipeline import GC_THRESHOLD, Pipeline
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.clock import WallClock

@@ -192,7 +192,8 @@ def test_a_compile_error_names_the_file_and_the_line(
 FRESHNESS = """
 import io, json, os, sys, threading, time, warnings
 warnings.simplefilter("ignore")
-from otel_ebpf.agent import Agent, AgentConfig
+from otel_ebpf.agent import Agent
+from otel_ebpf.agent_config import AgentConfig
 from otel_ebpf.events.decode import Decoder
 from otel_ebpf.kernel.config import KernelConfig
 

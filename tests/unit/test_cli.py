@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from otel_ebpf import __version__, agent, cli
-from otel_ebpf.agent import AgentConfig
+from otel_ebpf.agent_config import AgentConfig
 from otel_ebpf.errors import UsageError
 from otel_ebpf.selection import chosen_globs, chosen_pids, chosen_ports
 from tests.captures.replaying import can_drop, unprivileged
