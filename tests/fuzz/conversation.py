@@ -10,6 +10,7 @@ length, little-endian, two more of bytes not captured if there are any, and its 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +135,23 @@ def seeds(protocol: Descriptor) -> Iterator[bytes]:
         return
     for capture in sorted(CAPTURES.glob("*.cap.gz")):
         talks: dict[int, bytearray] = {}
+        early: dict[int, list[Record]] = {}
         for record in _records(capture):
-            if record.protocol != protocol.number or record.type != layout.DATA:
+            if record.type != layout.DATA:
+                continue
+            if not record.protocol and record.begins == layout.MAYBE:
+                early.setdefault(record.socket_id, []).append(record)
+            if record.protocol != protocol.number:
                 continue
             talk = talks.get(record.socket_id)
             if talk is None:
                 serves = SERVES if record.role == layout.ROLE_SERVER else 0
                 fresh = FRESH if record.flags & layout.FLAG_FRESH else 0
                 talk = talks[record.socket_id] = bytearray((serves | fresh,))
+                # A message's first bytes, read before it was known what they are.
+                for before in early.pop(record.socket_id, ()):
+                    if before.direction == record.direction:
+                        talk += step(before.direction, before.data, before.length)
             talk += step(record.direction, record.data, record.length)
         yield from (bytes(talk) for talk in talks.values())
 
@@ -155,18 +165,21 @@ def segments(number: int) -> Iterator[bytes]:
 
 
 def step(direction: int, data: bytes, length: int) -> bytes:
-    """A segment, as a step."""
+    """A segment, as a step; a long one of which little was captured as several."""
     data = data[:MOST]
-    more = min(length - len(data), 0xFFFF)
-    head = (OUT if direction == EGRESS else 0) | (CUT if more else 0)
-    return (
-        bytes((head,))
-        + len(data).to_bytes(2, "little")
-        + (more.to_bytes(2, "little") if more else b"")
-        + data
-    )
+    left = length - len(data)
+    out = b""
+    while True:
+        more = min(left, 0xFFFF)
+        head = (OUT if direction == EGRESS else 0) | (CUT if more else 0)
+        out += bytes((head,)) + len(data).to_bytes(2, "little")
+        out += (more.to_bytes(2, "little") if more else b"") + data
+        data, left = b"", left - more
+        if left <= 0:
+            return out
 
 
+@cache
 def _records(capture: Path) -> list[Record]:
     """In the order of time."""
     decoder, records = Decoder(), []

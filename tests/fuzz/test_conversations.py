@@ -6,13 +6,14 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from otel_ebpf.protocols.base import REQUEST, RESPONSE
+from otel_ebpf.protocols.base import EGRESS, INGRESS, REQUEST, RESPONSE
 from otel_ebpf.protocols.descriptor import Descriptor
 from otel_ebpf.protocols.registry import PROTOCOLS, by_name
-from tests.fuzz.conversation import FOUND, Player, seeds
+from tests.fuzz.conversation import FOUND, FRESH, SERVES, Player, seeds, steps
 from tests.fuzz.inference import build, names
 
 RECORDED = (
@@ -45,6 +46,24 @@ def test_recorded_conversations_changed_at_random(protocol: Descriptor) -> None:
 def test_a_recorded_conversation_is_understood(name: str) -> None:
     kinds = {m.kind for talk in seeds(by_name[name]) for m in Player(by_name[name]).play(talk)}
     assert kinds == {REQUEST, RESPONSE}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("amqp", "dubbo", "kafka", "memcached", "mongodb", "mqtt", "mysql", "nats"),
+        *("postgresql", "redis", "thrift"),
+    ],
+)
+def test_a_recorded_conversation_is_in_step_to_its_end(name: str) -> None:
+    for talk in seeds(by_name[name]):
+        if talk[0] & FRESH:
+            parser: Any = by_name[name].parser()
+            parser.begin(INGRESS if talk[0] & SERVES else EGRESS, True)
+            for _, direction, piece, length, tail, clock in steps(talk):
+                parser.feed(direction, piece, length, clock, clock, 0, tail)
+            assert not parser.desyncs
+            assert not parser._requests.inside and not parser._replies.inside
 
 
 def test_what_once_broke_does_so_no_more() -> None:
