@@ -69,7 +69,9 @@ class ThriftParser(ByKey):
             goes_on.length += length
             goes_on.end = end_ts
             goes_on.last_token = token
-        self._calls.sync.last = end_ts
+        # The silence before a request is that before its first byte, which may be read alone.
+        if direction != self.client or not (self._requests.inside or True in self._prefix):
+            self._calls.sync.last = end_ts
         return out
 
     # Framing

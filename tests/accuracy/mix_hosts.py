@@ -16,6 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from tests.accuracy.mix_names import HEADER
 from tests.debian import debian_program
 from tests.dns_server import DnsServer
+from tests.dubbo_program import DubboServer
 from tests.e2e.kafka_programs import create
 from tests.e2e.proxied import front
 from tests.e2e.services import ROOT, Service
@@ -201,6 +202,13 @@ def _own(kind: str) -> Server:
     return serve
 
 
+@contextmanager
+def _dubbo(_: Path) -> Iterator[Place]:
+    server = DubboServer("any")
+    with server:
+        yield Place(server.port)
+
+
 SERVERS: dict[str, Server] = {
     "redis": _redis,
     "postgresql": _postgresql,
@@ -216,4 +224,6 @@ SERVERS: dict[str, Server] = {
     "uwsgi": _uwsgi,
     "http": _own("http"),
     "grpc": _own("grpc"),
+    "thrift": _own("thrift"),
+    "dubbo": _dubbo,
 }

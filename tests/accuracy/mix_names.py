@@ -44,6 +44,12 @@ def name_in(text: str) -> str:
     return Named(bad, int(found[4]), int(found[5]) * 256 + int(found[6])).text
 
 
+def name_of(text: str) -> Named:
+    """The reverse of ``Named.text``."""
+    word, thread, number = text.split("_")
+    return Named(word == "bad", int(thread), int(number))
+
+
 def address_of(name: Named) -> str:
     """Of DNS names."""
     return f"10.{name.thread}.{name.number >> 8 & 255}.{name.number & 255}"
@@ -52,6 +58,11 @@ def address_of(name: Named) -> str:
 def errno_of(name: Named) -> int:
     """A number of MariaDB's errors."""
     return 5000 + (name.number * 8 + name.thread) % 60000
+
+
+def field_of(name: Named) -> int:
+    """A number of a field of Thrift's, of an exception."""
+    return 1 + (name.number * 8 + name.thread) % 30000
 
 
 def sqlstate_of(name: Named) -> str:

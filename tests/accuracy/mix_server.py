@@ -1,6 +1,7 @@
-"""The mix's own servers. Run: python -m tests.accuracy.mix_server http|grpc
+"""The mix's own servers. Run: python -m tests.accuracy.mix_server http|grpc|thrift
 
-``/ok/...`` and ``/mix.Mix/ok...`` go well, all else fails. Prints ``listening HOST:PORT``.
+``/ok/...``, ``/mix.Mix/ok...`` and ``ok...`` go well, all else fails. Prints
+``listening HOST:PORT``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.accuracy.mix_names import HEADER
+from tests.accuracy.mix_names import HEADER, field_of, name_of
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -61,5 +62,37 @@ def serve_grpc() -> None:
     server.wait_for_termination()
 
 
+def serve_thrift() -> None:
+    """Any method. What fails has an exception declared, with the call's number."""
+    from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+    from thrift.server.TServer import TThreadedServer
+    from thrift.Thrift import TMessageType, TProcessor, TType
+    from thrift.transport import TSocket, TTransport
+
+    class Every(TProcessor):  # type: ignore[misc]
+        def process(self, asked: Any, answer: Any) -> None:
+            name, _, number = asked.readMessageBegin()
+            asked.skip(TType.STRUCT)
+            asked.readMessageEnd()
+            answer.writeMessageBegin(name, TMessageType.REPLY, number)
+            answer.writeStructBegin("")
+            if name.startswith("ok"):
+                answer.writeFieldBegin("", TType.STRING, 0)
+                answer.writeString("x" * 6)
+            else:
+                answer.writeFieldBegin("", TType.STRUCT, field_of(name_of(name)))
+                answer.writeFieldStop()
+            answer.writeFieldStop()
+            answer.writeMessageEnd()
+            answer.trans.flush()
+
+    listener = TSocket.TServerSocket("127.0.0.1", 0)
+    listener.listen()
+    print(f"listening 127.0.0.1:{listener.handle.getsockname()[1]}", flush=True)
+    listener.listen = lambda: None  # already
+    framed = TTransport.TFramedTransportFactory()
+    TThreadedServer(Every(), listener, framed, TBinaryProtocolFactory(), daemon=True).serve()
+
+
 if __name__ == "__main__":
-    serve_http() if sys.argv[1] == "http" else serve_grpc()
+    {"http": serve_http, "grpc": serve_grpc, "thrift": serve_thrift}[sys.argv[1]]()

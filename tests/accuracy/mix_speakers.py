@@ -25,7 +25,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.accuracy.mix_brokers import BROKERS
-from tests.accuracy.mix_names import Call, Named, address_of, errno_of, sqlstate_of
+from tests.accuracy.mix_names import (
+    Call,
+    Named,
+    address_of,
+    errno_of,
+    field_of,
+    sqlstate_of,
+)
+from tests.dubbo_program import dubbo_client
 from tests.mariadb_server import PASSWORD as MARIADB_PASSWORD
 from tests.postgresql_server import PASSWORD as POSTGRESQL_PASSWORD
 
@@ -196,6 +204,51 @@ def dns(port: int) -> Iterator[Call]:
     yield call
 
 
+@contextlib.contextmanager
+def thrift(port: int) -> Iterator[Call]:
+    """Failures are exceptions of a number of the call's own."""
+    from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+    from thrift.Thrift import TMessageType, TType
+    from thrift.transport import TSocket, TTransport
+
+    transport = TTransport.TFramedTransport(TSocket.TSocket("127.0.0.1", port))
+    transport.open()
+    protocol = TBinaryProtocol(transport)
+
+    def call(calls: list[Named]) -> list[str]:
+        name = calls[0]
+        protocol.writeMessageBegin(name.text, TMessageType.CALL, 0)
+        protocol.writeStructBegin("")
+        protocol.writeFieldBegin("", TType.STRING, 1)
+        protocol.writeString("asked" * (name.number % 50))
+        protocol.writeFieldStop()
+        protocol.writeMessageEnd()
+        transport.flush()
+        said, _, _ = protocol.readMessageBegin()
+        protocol.readStructBegin()
+        _, _, field = protocol.readFieldBegin()
+        protocol.skip(TType.STRUCT if name.bad else TType.STRING)
+        protocol.readFieldBegin()
+        protocol.readMessageEnd()
+        assert (said, field) == (name.text, field_of(name) if name.bad else 0)
+        return [str(field) if name.bad else ""]
+
+    yield call
+    transport.close()
+
+
+@contextlib.contextmanager
+def dubbo(port: int) -> Iterator[Call]:
+    """Dubbo's own client, whose threads share a connection."""
+    client = dubbo_client(port)
+
+    def call(calls: list[Named]) -> list[str]:
+        assert client.ask(calls[0].text) == calls[0].word
+        return [""]
+
+    yield call
+
+
 SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = {
     "redis": redis,
     "postgresql": postgresql,
@@ -208,6 +261,8 @@ SPEAKERS: dict[str, Callable[[int], contextlib.AbstractContextManager[Call]]] = 
     "uwsgi": http,
     "http": http,
     "grpc": grpc,
+    "thrift": thrift,
+    "dubbo": dubbo,
 }
 
 

@@ -33,6 +33,15 @@ HEADERS = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 ENV = {HEADERS + "CLIENT_RESPONSE": HEADER, HEADERS + "SERVER_RESPONSE": HEADER}
 
 
+MARKS = (
+    f"http.response.header.{HEADER}",
+    "dns.answers",
+    "db.response.status_code",
+    "otel_ebpf.thrift.exception_field",
+)
+"""Attributes with what a reply says of itself."""
+
+
 class Made(NamedTuple):
     """A call as its client tells of it: see mix_speakers."""
 
@@ -114,7 +123,7 @@ def answered(span: Span) -> str:
     if "messaging.kafka.offset" in attributes:
         partition = attributes["messaging.destination.partition.id"]
         return f"{partition}:{attributes['messaging.kafka.offset']}"
-    for name in (f"http.response.header.{HEADER}", "dns.answers", "db.response.status_code"):
+    for name in MARKS:
         if name in attributes:
             said = attributes[name]
             return str(said[0] if isinstance(said, list) else said)
@@ -131,7 +140,7 @@ def protocol_of(span: Span) -> str:
         return "dns"
     if attributes.get("network.protocol.name") in ("fastcgi", "uwsgi"):
         return str(attributes["network.protocol.name"])
-    return "grpc" if "rpc.method" in attributes else "http"
+    return str(attributes.get("rpc.system.name", "http"))
 
 
 def failed(span: Span) -> bool:
@@ -188,7 +197,7 @@ def judge(
         if attributes.get("error.type") in NOT_SEEN:
             verdict.lost.add(name)
             continue
-        told = "rpc.method" not in attributes or "rpc.response.status_code" in attributes
+        told = protocol_of(span) != "grpc" or "rpc.response.status_code" in attributes
         if not told:
             verdict.untold.add(name)
         if (told and failed(span) != bad) or (mark and mark != call.mark) or outside > SLACK:

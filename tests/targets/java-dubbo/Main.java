@@ -20,7 +20,7 @@ import org.apache.dubbo.config.ServiceConfig;
 import org.apache.dubbo.config.bootstrap.DubboBootstrap;
 import org.apache.dubbo.rpc.service.GenericService;
 
-/** Dubbo 2 without a registry: serve PORT, calls PORT, front PORT. Each waits for lines. */
+/** Dubbo 2 without a registry: serve PORT, calls PORT, front PORT, any PORT, ask PORT. Each waits for lines. */
 public class Main {
     static final Map<String, Integer> counted = new ConcurrentHashMap<>();
     static final BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
@@ -78,6 +78,48 @@ public class Main {
         bootstrap().protocol(protocol).service(service).service(newer).start();
         System.out.println("ready");
         while (lines.readLine() != null) System.out.println(new TreeMap<>(counted));
+    }
+
+    /** Every method; those whose names begin with bad fail. */
+    static void any(int port) throws Exception {
+        ProtocolConfig protocol = new ProtocolConfig("dubbo", port);
+        protocol.setHost("127.0.0.1");
+        ServiceConfig<GenericService> service = new ServiceConfig<>();
+        service.setInterface("shop.Mix");
+        service.setGeneric("true");
+        service.setRef((method, types, given) -> {
+            if (method.startsWith("bad")) throw new IllegalStateException("as it was meant");
+            return given[0];
+        });
+        bootstrap().protocol(protocol).service(service).start();
+        System.out.println("ready");
+        while (lines.readLine() != null) System.out.println("{}");
+    }
+
+    /** Calls the method that each line names, several at a time. */
+    static void ask(int port) throws Exception {
+        bootstrap().start();
+        ReferenceConfig<GenericService> made =
+                reference(GenericService.class, port, null, "serialization=hessian2");
+        made.setUrl("dubbo://127.0.0.1:" + port + "/shop.Mix?serialization=hessian2");
+        made.setInterface("shop.Mix");
+        made.setGeneric("true");
+        GenericService mix = made.get();
+        ExecutorService pool = Executors.newFixedThreadPool(8);
+        System.out.println("ready");
+        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+            String name = line;
+            pool.submit(() -> {
+                String said = "ok";
+                try {
+                    mix.$invoke(name, new String[] {"java.lang.String"}, new Object[] {name});
+                } catch (RuntimeException error) {
+                    said = "bad";
+                }
+                System.out.println(name + " " + said);
+            });
+        }
+        System.exit(0);
     }
 
     static <T> ReferenceConfig<T> reference(Class<T> service, int port, String version, String more) {
@@ -182,6 +224,8 @@ public class Main {
         int port = Integer.parseInt(words[1]);
         if (words[0].equals("serve")) serve(port);
         else if (words[0].equals("calls")) calls(port);
+        else if (words[0].equals("any")) any(port);
+        else if (words[0].equals("ask")) ask(port);
         else front(port);
     }
 }

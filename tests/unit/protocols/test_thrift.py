@@ -220,6 +220,26 @@ def test_joined_midway_calls_without_numbers_need_a_silence_on_both_sides() -> N
     assert talk.pairs() == [("a", "ok")] * 2
 
 
+def test_a_silence_before_a_length_that_is_read_alone_counts() -> None:
+    talk = ThriftTalk(fresh=False)
+    for _ in range(4):
+        talk.silence()
+        call = framed(binary("a"))
+        talk.ask(call[:4])
+        talk.ask(call[4:])
+        talk.answer(framed(binary("a", 0, REPLY)))
+    assert talk.pairs() == [("a", "ok")] * 2
+    # None between the two.
+    talk = ThriftTalk(fresh=False)
+    for _ in range(4):
+        call = framed(binary("a"))
+        talk.ask(call[:4])
+        talk.silence()
+        talk.ask(call[4:])
+        talk.answer(framed(binary("a", 0, REPLY)))
+    assert talk.pairs() == []
+
+
 def test_lost_answers_cost_their_calls_and_no_others() -> None:
     talk = ThriftTalk()
     talk.ask(framed(binary("a", 1)))
