@@ -206,19 +206,20 @@ class Anchors:
         if self._keep(process, x):
             process.workers.wrote(x, own, woken, serves)
 
-    def woke(self, pid: int, uid: int, segment: int, how: int) -> None:
-        """The response to request ``uid`` has led to the waking of a thread in ``segment``;
+    def woke(self, pid: int, uid: int, segment: int, how: int, ts: int) -> None:
+        """The response to request ``uid`` has led, at ``ts``, to the waking of a thread in
+        ``segment``;
         ``how``: through how many others, and whether it came to wait too late (LATE)."""
         process = self.processes.get(pid)
         if process is not None and process.workers is not None:
-            process.workers.woke(uid, segment, how)
+            process.workers.woke(uid, segment, how, ts)
 
     def responded_by_worker(self, server: Live, segment: int, reached: int, ts: int) -> None:
         """Its response begins, which ends ``segment`` of the thread that writes it; what had
         reached that one last is the response to request ``reached`` (0: none)."""
         process = self.processes[server.pid]
         if process.workers is not None:
-            process.workers.woke(reached, segment, 0)
+            process.workers.woke(reached, segment, 0, ts)
             for x, rule in process.workers.answered(server, segment):
                 self._threads.claimed(x, server, rule, ts)
 
@@ -227,6 +228,8 @@ class Anchors:
         process = self.processes[x.pid]
         if process.turns is not None:
             process.pools.released(x)
+        if process.workers is not None:
+            process.workers.ended(x)
 
     def closed(self, pid: int, ends: Endpoints) -> None:
         """A connection of a watched process is there no more."""

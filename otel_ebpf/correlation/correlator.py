@@ -421,7 +421,8 @@ class Correlator:
         elif kind == layout.LINEAGE:
             self.parents.line(record)
         elif kind == layout.WAKE:
-            self.parents.anchors.woke(record.tgid, record.uid, record.goid, record.rule)
+            anchors = self.parents.anchors
+            anchors.woke(record.tgid, record.uid, record.goid, record.rule, record.ts)
         elif kind == layout.STREAM:
             self.parents.evidence.told(record)
         elif kind == layout.HEADERS:

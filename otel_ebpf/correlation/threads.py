@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from otel_ebpf.correlation.belief import Belief
 from otel_ebpf.correlation.live import Live
-from otel_ebpf.correlation.workers import Belief
 
 ENOUGH = 16
 """Responses, written while other exchanges were open, that must have come from the thread that

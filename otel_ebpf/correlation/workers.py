@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from otel_ebpf.correlation.belief import Belief
+from otel_ebpf.correlation.chains import Chains
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.turns import SEGMENT
 
@@ -30,8 +32,6 @@ HELD = "pool.future"
 FAR = "far"
 """As ``OUT``, through threads between; only counted."""
 
-TRUST = 0.999
-"""Share of its tests that a rule must have passed."""
 LATE = 128
 NO_WAKE = 64
 """It waits for the job, as memory tells: nobody was woken."""
@@ -39,56 +39,32 @@ MAX_CAME = 1024
 """Segments of one process of which it is known which replies they ended."""
 MAX_ASKED = 16_384
 """Requests of one process of which it is known what was told."""
-WINDOW = 20_000
-"""Tests after which older ones count half."""
-
-
-class Belief:
-    """How often a rule was seen to be right.
-
-    Attributes:
-        tested, right: cases in which it could be seen, and those in which it was right.
-    """
-
-    def __init__(self, grace: int = 1) -> None:
-        self._grace = grace
-        self.tested = 0
-        self.right = 0
-
-    @property
-    def open(self) -> bool:
-        """It is believed. ``grace`` failures alone do not close it."""
-        wrong = self.tested - self.right
-        return wrong <= self._grace + self.tested * (1 - TRUST)
-
-    def test(self, right: bool) -> None:
-        """One case more."""
-        self.tested += 1
-        self.right += right
-        if self.tested >= WINDOW:
-            self.tested >>= 1
-            self.right >>= 1
 
 
 class _Asked:
     """A request that is held, and the segments that it may be for (0: none)."""
 
-    __slots__ = ("far", "held", "late", "outs", "own", "serves", "woken", "x")
+    __slots__ = ("held", "late", "outs", "own", "serves", "woken", "x")
 
     def __init__(self, x: Live, own: int, woken: int, serves: bool) -> None:
         self.x = x
         self.serves = serves
         self.own = own
         self.woken = woken
-        self.outs: list[int] = []
-        self.far = False
+        self.outs: dict[int, tuple[int, int]] = {}
+        """Segment -> how many threads were between, and when its thread was woken."""
         self.late: set[int] = set()
         self.held = 0
 
     @property
+    def far(self) -> bool:
+        """Its response has woken a thread through others."""
+        return any(hops for hops, _ in self.outs.values())
+
+    @property
     def disagrees(self) -> bool:
         """It may be for several."""
-        named = {*self.outs, self.own} if self.serves else set(self.outs)
+        named = {*self.outs, self.own} if self.serves else {*self.outs}
         if self.held:
             named = {self.held, *named} - self.late
         return len(named) > 1
@@ -108,8 +84,8 @@ class Workers:
         """Segment -> requests of threads that it had woken."""
         self._came: OrderedDict[int, list[int]] = OrderedDict()
         """Segments that were read -> requests whose replies ended with them."""
-        self.rules = {OWN: Belief(), OUT: Belief(), BOTH: Belief(), FAR: Belief()}
-        self.rules[HELD] = Belief()
+        self.rules = {rule: Belief() for rule in (OWN, OUT, BOTH, HELD, FAR)}
+        self._chains = Chains()
 
     def wrote(self, x: Live, own: int, woken: int, serves: bool) -> None:
         """A request was written in segment ``own`` of a thread that ``woken`` had woken;
@@ -131,25 +107,31 @@ class Workers:
             if len(self._came) > MAX_CAME:
                 self._came.popitem(last=False)
 
-    def woke(self, uid: int, segment: int, how: int) -> None:
+    def ended(self, x: Live) -> None:
+        """The response to a request is over."""
+        self._chains.ended(x)
+
+    def woke(self, uid: int, segment: int, how: int, ts: int) -> None:
         """The response to request ``uid`` has led to a wake of the thread of ``segment``; ``how``:
         how many threads were between the one that read it and this one, and LATE where this
         one began to wait after it had been read: that contradicts, but claims nothing; NO_WAKE
         where there was none, but the thread of ``segment`` waits for the job."""
         for each in self._came.get(uid, (uid,)):
-            self._woke(each, segment, how)
+            self._woke(each, segment, how, ts)
 
-    def _woke(self, uid: int, segment: int, how: int) -> None:
+    def _woke(self, uid: int, segment: int, how: int, ts: int) -> None:
         asked = self._asked.get(uid)
         if asked is None:
             return
         if how & NO_WAKE:
             self._held(asked, segment)
             return
+        hops = how & ~LATE
+        if hops:
+            self._chains.woke(segment, hops, asked.outs)
         if segment in asked.outs:
             return
-        asked.outs.append(segment)
-        asked.far = asked.far or how & ~LATE > 0
+        asked.outs[segment] = hops, ts
         if how & LATE:
             asked.late.add(segment)
         asked.x.disputed = asked.disagrees
@@ -160,7 +142,7 @@ class Workers:
         if segment == asked.held:
             return
         if asked.held:
-            asked.outs.append(asked.held)  # two have waited for it
+            asked.outs.setdefault(asked.held, (0, 0))  # two have waited for it
         if segment != asked.own and segment not in asked.outs:
             self._meant(segment, asked)
         asked.held = segment
@@ -171,12 +153,14 @@ class Workers:
         requests of which that decides, with the rule."""
         decided = []
         woken = self._woken_by.pop(segment, ())
+        clear = self._chains.tells_apart(segment)
         for asked in self._of_segment.pop(segment, ()):
             x = asked.x
             if not (x.settled or x.claimed):
                 rule = self._judge(asked, segment, server.start <= x.start)
                 # Which of several results woke it, threads between may have mixed up.
-                if asked.far and not asked.held and any(_overlap(x, other) for other in woken):
+                several = asked.far and not asked.held and any(_overlap(x, y) for y in woken)
+                if several and not (clear and self._alone(asked, segment, server)):
                     continue
                 if rule and self.rules[rule].open:
                     decided.append((x, rule))
@@ -216,6 +200,16 @@ class Workers:
                 waiting.remove(asked)
                 if not waiting:
                     del self._of_segment[segment]
+
+    def _alone(self, asked: _Asked, segment: int, server: Live) -> bool:
+        """No other result, of those that have woken nobody, may have woken the thread."""
+        _, until = asked.outs.get(segment, (0, 0))
+        for x in self._chains.around(asked.x, until):
+            other = self._asked.get(x.uid)
+            lost = other is not None and not (other.outs or other.held or other.serves)
+            if lost and x.start >= server.start:
+                return False
+        return True
 
     def _meant(self, segment: int, asked: _Asked) -> None:
         if segment:

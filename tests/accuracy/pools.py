@@ -33,6 +33,7 @@ def java_pool(
     """A Java service with the JDK at ``home``: a fixed pool, or ``virtual`` threads. It calls with
     HttpURLConnection ("url") or java.net.http.HttpClient ("client")."""
     label = "java virtual threads" if virtual else "java"
+    parallel = None if virtual or floor else 35.0  # in few requests the first ones weigh too much
     if virtual:
         own = 99.0 if client == "url" else None
         # By another virtual thread, of which nothing tells who began it.
@@ -40,7 +41,7 @@ def java_pool(
     else:
         floor = floor or {"url": 97.0, "client": 35.0}[client]
         kinds = [Kind(label, mode, client, floor=floor) for mode in ("sequential", "submitted")]
-    kinds.append(Kind(label, "executor", client))
+    kinds.append(Kind(label, "executor", client, floor=parallel))
     if client == "client":
         kinds.append(Kind(label, "async", client))
     command: list[str | Path] = [home / "bin" / "java", "-Xmx256m", "-cp"]

@@ -3,6 +3,8 @@ of a segment that they are for."""
 
 from __future__ import annotations
 
+import pytest
+
 from otel_ebpf.correlation import turns, workers
 from otel_ebpf.correlation.model import SERVER
 from otel_ebpf.correlation.parents import WORKERS
@@ -101,24 +103,46 @@ def test_through_other_threads_both_ways_must_lead_to_the_same_thread() -> None:
     assert_root(world.span("/back-only"))
 
 
-def test_results_that_came_through_other_threads_at_the_same_time_are_not_told_apart() -> None:
+def through_others(*results: tuple[str, int, int]) -> Pool:
+    """Requests at the same time, of threads that A has woken: path, threads between, and how many
+    of them are woken by its response."""
     world = Pool()
-    world.made("/alone", 0, A, A, how=1)
-    one, other = world.wire(2, 3), world.wire(2, 3)
-    for path, wire in (("/one", one), ("/other", other)):
+    wires = [world.wire(2, 3) for _ in results]
+    for (path, _, _), wire in zip(results, wires, strict=True):
         request = wire.client.send(get(path), rule=layout.RULE_WORKER, goid=D, parent_uid=A)
         world.feed(request, wire.server.recv(get(path)))
-    for wire in (one, other):
-        uid = wire.client.uid
+    for wire in wires:
         world.feed(wire.server.send(reply()), wire.client.recv(reply()))
-        world.feed(wire.client.tell(layout.WAKE, uid=uid, goid=A, rule=1))
+    for (_, hops, woken), wire in zip(results, wires, strict=True):
+        uid = wire.client.uid
+        for segment in (A, B)[:woken]:
+            world.feed(wire.client.tell(layout.WAKE, uid=uid, goid=segment, rule=hops))
     world.answer(world.first, A)
     world.answer(world.second, B)
     world.wait(SECOND)
-    assert_child(world.span("/alone"), world.server_span("/a"), workers.BOTH)
+    return world
+
+
+def test_results_that_come_through_other_threads_at_the_same_time_are_told_apart() -> None:
+    world = through_others(("/one", 1, 1), ("/other", 1, 1))
+    for path in ("/one", "/other"):
+        assert_child(world.span(path), world.server_span("/a"), workers.BOTH)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(("/other", 1, 0), id="it has woken nobody, so the one may be it"),
+        pytest.param(("/other", 2, 1), id="it has come another way"),
+        pytest.param(("/other", 1, 2), id="it has woken two"),
+    ],
+)
+def test_results_that_may_have_been_mixed_up_between_are_not_told_apart(
+    other: tuple[str, int, int],
+) -> None:
+    world = through_others(("/one", 1, 1), other)
     assert_root(world.span("/one"))
     assert_root(world.span("/other"))
-    assert world.counts["no_parent.wakes_not_certain"] == 2
 
 
 def test_who_began_to_wait_too_late_claims_nothing_but_contradicts() -> None:
