@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
-from cachetools import LRUCache
-
 from otel_ebpf.correlation.assembly import Assembly
-from otel_ebpf.correlation.connection import Connection
+from otel_ebpf.correlation.connections import Connections
 from otel_ebpf.correlation.conversation import ERRNO, Conversation
 from otel_ebpf.correlation.datagrams import Datagrams
 from otel_ebpf.correlation.ids import Ids
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import SERVER, Exchange
-from otel_ebpf.correlation.paired import PairedConnection
 from otel_ebpf.correlation.parents import Parents
 from otel_ebpf.correlation.streams import StreamConnection
-from otel_ebpf.correlation.websocket import WebSocketConnection
 from otel_ebpf.events import layout
 from otel_ebpf.events.decode import Record
-from otel_ebpf.protocols import base, registry
-from otel_ebpf.protocols.base import Parser
 from otel_ebpf.protocols.descriptor import Descriptor
 
 SETTLE = 100_000_000
@@ -36,11 +30,6 @@ AT_ONCE = 32
 _log = logging.getLogger(__name__)
 _TOLD = 10
 """Failures of parsers of which the log has the place."""
-MAX_CONNECTIONS = 131_072
-MAX_EARLY, MAX_EARLY_CONNECTIONS = 32, 1024
-"""Header blocks told before their connection, and connections that have such."""
-MAX_BEFORE_TLS = 1024
-"""Connections that have turned to TLS, and whose plaintext has not come yet."""
 
 
 class Correlator:
@@ -53,7 +42,7 @@ class Correlator:
 
     Attributes:
         counts: everything that was not turned into a span or a parent, by reason.
-        connections: socket id -> its state.
+        table: which kind each connection is; connections: socket id -> its state.
         now: ns (CLOCK_MONOTONIC) of what is being looked at.
         on_finished: told of each exchange that has ended, before its trace is known.
     """
@@ -62,21 +51,19 @@ class Correlator:
         self.ids = ids or Ids()
         self.chatter = chatter
         self.counts: Counter[str] = Counter()
-        self.connections: dict[int, Conversation] = {}
+        self.table = Connections(self)
+        self.connections = self.table.by_socket
         self.now = 0
         self.on_finished: Callable[[Live], None] | None = None
         self.assembly = Assembly(self.ids, self.counts)
         self.parents = Parents(self.assembly, self.counts)
         self.datagrams = Datagrams(self)
-        self._of_process: defaultdict[int, set[int]] = defaultdict(set)
         self._waiting: dict[int, Live] = {}
         """One side's view of a request, until the other side's comes."""
         self._settling: deque[tuple[int, Live]] = deque()
         self._watched: deque[tuple[int, Conversation]] = deque()
         self._held: deque[tuple[int, StreamConnection]] = deque()
         self._memories: dict[str, Any] = {}
-        self._early_headers: LRUCache[int, list[Record]] = LRUCache(MAX_EARLY_CONNECTIONS)
-        self._before_tls: LRUCache[int, Parser] = LRUCache(MAX_BEFORE_TLS)
 
     def feed(self, records: Iterable[Record]) -> list[Exchange]:
         """Takes records in the order of time; returns what is finished and decided."""
@@ -92,9 +79,9 @@ class Correlator:
             return
         connection = self.connections.get(record.socket_id)
         if connection is None:
-            connection = self._open(record)
+            connection = self.table.open(record)
         if record.protocol != connection.number and record.protocol:
-            spoken = self._speak(connection, record)
+            spoken = self.table.speak(connection, record)
             if spoken is None:
                 return
             connection = spoken
@@ -322,92 +309,13 @@ class Correlator:
         if x.kind == SERVER:
             self.parents.alone(x)
 
-    def _speak(self, connection: Conversation, record: Record) -> Conversation | None:
-        """The kernel has recognised what a connection speaks, or that it speaks anew."""
-        descriptor = registry.by_number.get(record.protocol)
-        if descriptor is None:
-            self.counts["segments_of_unknown_protocol"] += 1
-            return None
-        before = connection
-        if descriptor.follows:
-            return self._go_on(before, descriptor, record)
-        if before.parser is not None or descriptor.multiplexed or descriptor.pairs:
-            if descriptor.pairs:
-                unknown = before.unknown if isinstance(before, Connection) else []
-                connection = PairedConnection(record, unknown)
-            else:
-                connection = (StreamConnection if descriptor.multiplexed else Connection)(record)
-            self.connections[record.socket_id] = connection
-            connection.opener = before.opener
-            connection.upgraded = before.parser is not None
-        connection.speak(descriptor)
-        if isinstance(connection, PairedConnection):
-            connection.follow(self._before_tls.pop(record.socket_id, None))
-        if isinstance(connection, StreamConnection):
-            for early in self._early_headers.pop(record.socket_id, ()):
-                connection.told(early, self)
-        if before.parser is not None and before is not connection:
-            if isinstance(connection, StreamConnection):
-                asked = before.upgrading()
-                if asked is not None:
-                    connection.adopt(asked)
-            before.end(record.ts, None, self)
-        return connection
-
-    def _go_on(
-        self, before: Conversation, descriptor: Descriptor, record: Record
-    ) -> Conversation | None:
-        """A connection goes on with what HTTP/1 has agreed upon, if that is what it was."""
-        upgrade = before.upgrade if isinstance(before, Connection) else None
-        if upgrade is None:
-            if before.parser is None or not before.parser.upgraded:
-                self.counts["segments_of_unknown_protocol"] += 1
-            return None
-        connection = WebSocketConnection(record)
-        self.connections[record.socket_id] = connection
-        connection.opener = before.opener
-        connection.upgraded = True
-        connection.speak(descriptor)
-        before.end(record.ts, None, self)
-        connection.adopt(upgrade, self)
-        return connection
-
-    def _open(self, record: Record) -> Conversation:
-        connection = Connection(record)
-        self.connections[record.socket_id] = connection
-        self._of_process[record.tgid].add(record.socket_id)
-        if len(self.connections) > MAX_CONNECTIONS:
-            self._forget_oldest()
-        return connection
-
-    def _forget_oldest(self) -> None:
-        socket_id = next(iter(self.connections))
-        self.counts["connections_forgotten"] += 1
-        self._close(socket_id, self.now, None)
-
-    def _close(self, socket_id: int, ts: int, error: str | None) -> None:
-        connection = self.connections.pop(socket_id, None)
-        if connection is None:
-            return
-        if connection.parser is not None and connection.parser.upgraded == base.TLS:
-            self._before_tls[socket_id] = connection.parser
-        connection.end(ts, error, self)
-        for pid in {connection.opener, connection.pid}:
-            if pid in self.parents.anchors.processes:
-                self.parents.anchors.closed(pid, connection.ends)
-            known = self._of_process.get(pid)
-            if known is not None:
-                known.discard(socket_id)
-                if not known:
-                    del self._of_process[pid]
-
     def _other(self, record: Record) -> None:
         kind = record.type
         if kind == layout.DATAGRAM:
             self.datagrams.take(record)
         elif kind == layout.CLOSE:
             if not self.datagrams.close(record.socket_id, record.ts):
-                self._close(record.socket_id, record.ts, None)
+                self.table.close(record.socket_id, record.ts, None)
         elif kind == layout.EOF:
             connection = self.connections.get(record.socket_id)
             if connection is not None:
@@ -426,27 +334,15 @@ class Correlator:
         elif kind == layout.STREAM:
             self.parents.evidence.told(record)
         elif kind == layout.HEADERS:
-            self._headers(record)
+            self.table.headers(record)
         elif kind == layout.CORRECTION:
             self._missing(record)
         elif kind == layout.FORK:
             self.parents.links.begun(record.tgid)
         elif kind == layout.EXIT:
-            for socket_id in list(self._of_process.get(record.tgid, ())):
-                self._close(socket_id, record.ts, None)
-            self._of_process.pop(record.tgid, None)
+            self.table.process_ended(record.tgid, record.ts)
             self.datagrams.process_ended(record.tgid, record.ts)
             self.parents.process_ended(record.tgid)
-
-    def _headers(self, record: Record) -> None:
-        """A program tells of a header block, perhaps before its connection's first bytes."""
-        connection = self.connections.get(record.socket_id)
-        if isinstance(connection, StreamConnection):
-            connection.told(record, self)
-            return
-        early = self._early_headers.setdefault(record.socket_id, [])
-        if len(early) < MAX_EARLY:
-            early.append(record)
 
     def _missing(self, record: Record) -> None:
         """A send moved less than was told, and that was parsed already."""

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from otel_ebpf.correlation import assembly, connection, correlator, verdicts
+from otel_ebpf.correlation import assembly, connection, connections, verdicts
 from otel_ebpf.correlation.assembly import MAX_WAIT
 from otel_ebpf.correlation.live import Done, Live
 from otel_ebpf.events import layout
@@ -169,7 +169,7 @@ def test_more_than_the_bound_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_flood_of_connections_stays_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correlator, "MAX_CONNECTIONS", 50)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 50)
     world = World()
     for number in range(200):
         world.asked(world.wire(1, 2), f"/{number}")
@@ -234,7 +234,7 @@ def test_nothing_is_kept_of_what_is_over(ending: str) -> None:
     assert world.correlator.stats()["connections"] == 0
     assert _alive(Live) == before
     assert _alive(Done) == 0
-    assert not world.correlator._of_process
+    assert not world.correlator.table._of_process
 
 
 def _alive(kind: type) -> int:
