@@ -82,8 +82,9 @@ class Workers:
         self._of_segment: dict[int, list[_Asked]] = {}
         self._woken_by: OrderedDict[int, list[Live]] = OrderedDict()
         """Segment -> requests of threads that it had woken."""
-        self._came: OrderedDict[int, list[int]] = OrderedDict()
-        """Segments that were read -> requests whose replies ended with them."""
+        self._came: OrderedDict[int, tuple[list[int], int]] = OrderedDict()
+        """Segments that were read -> requests whose replies ended with them, and LATE where a
+        wake does not tell which of them it is about."""
         self.rules = {rule: Belief() for rule in (OWN, OUT, BOTH, HELD, FAR)}
         self._chains = Chains()
 
@@ -100,10 +101,13 @@ class Workers:
                 self._woken_by.popitem(last=False)
 
     def came(self, ts: int, answered: list[Live | None]) -> None:
-        """What was read at ``ts`` has ended the replies to these requests (None: no matter)."""
+        """What was read at ``ts`` has ended the replies to these requests (None: no matter).
+
+        Whoever waits for one of several is woken; others are not where they do not sleep yet.
+        """
         uids = [x.uid for x in answered if x is not None]
         if uids:
-            self._came[SEGMENT | ts] = uids
+            self._came[SEGMENT | ts] = uids, LATE if len(answered) > 1 else 0
             if len(self._came) > MAX_CAME:
                 self._came.popitem(last=False)
 
@@ -116,8 +120,9 @@ class Workers:
         how many threads were between the one that read it and this one, and LATE where this
         one began to wait after it had been read: that contradicts, but claims nothing; NO_WAKE
         where there was none, but the thread of ``segment`` waits for the job."""
-        for each in self._came.get(uid, (uid,)):
-            self._woke(each, segment, how, ts)
+        uids, unclear = self._came.get(uid, ((uid,), 0))
+        for each in uids:
+            self._woke(each, segment, how | unclear, ts)
 
     def _woke(self, uid: int, segment: int, how: int, ts: int) -> None:
         asked = self._asked.get(uid)

@@ -293,3 +293,24 @@ def test_a_call_on_a_connection_of_several_is_known_by_the_segment_that_answered
     servers = {x.request.target: x for x in world.out if x.kind == SERVER}
     assert_child(calls["GET a"], servers["/a"], workers.OUT)
     assert_child(calls["GET b"], servers["/b"], workers.OUT)
+
+
+def test_whom_one_of_several_replies_wakes_that_were_read_at_once_is_not_told() -> None:
+    """The one that waits for "b" does not sleep yet, so only the other one is woken."""
+    world = Pool()
+    shared = world.wire(2, 3)
+    members = {"protocol": 80}
+    for name in ("a", "b"):
+        asked = {**members, "begins": layout.REQUEST, "rule": layout.RULE_WORKER, "goid": D}
+        world.feed(shared.client.send(command("GET", name), **asked))
+    read = shared.client.recv(bulk(b"1") + bulk(b"2"), begins=layout.RESPONSE, **members)
+    world.feed(read)
+    woken = shared.client.tell(layout.WAKE, uid=turns.SEGMENT | read.ts, goid=A)
+    world.feed(woken)
+    world.answer(world.second, B)
+    world.answer(world.first, A)
+    world.wait(SECOND)
+    calls = [x for x in world.out if x.protocol == "redis"]
+    assert len(calls) == 2
+    for call in calls:
+        assert_root(call)
