@@ -10,12 +10,13 @@ import heapq
 from collections.abc import Callable
 from typing import Protocol
 
+from otel_ebpf.copy_probes import CopyProbes
 from otel_ebpf.discovery.java_runtime import read_java
 from otel_ebpf.discovery.libuv import read_loop
 from otel_ebpf.discovery.node_runtime import place_of_collections, read_node
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
-from otel_ebpf.discovery.python_runtime import place_of_copies, place_of_runtime, read_python
+from otel_ebpf.discovery.python_runtime import place_of_runtime, read_python
 from otel_ebpf.discovery.tokio_runtime import read_tokio
 
 FIRST_LOOK = 0.1
@@ -23,10 +24,6 @@ FIRST_LOOK = 0.1
 LAST_LOOK = 600.0
 MAX_LOOKS = 4096
 """Processes that are looked at again; others keep what was found at first."""
-IDLE = 30.0
-"""Seconds for which copies of a process's contexts are told although none of its tasks has made
-or answered a request."""
-MAX_IDLE = 256
 PYTHON_MAP = "python_info_map"
 POOL_MAP = "pool_map"
 PROGRAM, PROXY, BATCHED = 1, 2, 3  # enum turns
@@ -99,17 +96,14 @@ class Runtimes:
         """Processes whose threads are followed -> members of ``struct pool_info_t``."""
         self._jobs: set[int] = set()
         """Python processes of which it is known what a worker of their pools is at."""
-        self._copies: dict[int, int] = {}
-        """Process -> handle of its uprobe; 0: refused."""
-        self._idle: dict[int, float] = {}
-        """Processes that have theirs before anything was seen of them, and until when."""
+        self._copies = CopyProbes(kernel)
         self._frames: dict[int, int] = {}
-        """The same of Node's processes and their collections of garbage."""
+        """Node's processes -> handle of the uprobe at the end of their collections; 0: refused."""
 
     @property
     def copies(self) -> int:
         """Processes of whose contexts' copies a uprobe tells."""
-        return sum(handle != 0 for handle in self._copies.values())
+        return len(self._copies)
 
     @property
     def frames(self) -> int:
@@ -121,26 +115,11 @@ class Runtimes:
         if pid not in self.python:
             return
         self._finds_jobs(pid)
-        self._idle.pop(pid, None)
-        self._follow_copies(pid)
+        self._copies.need(pid)
 
     def drop_copies(self, pid: int) -> None:
         """They told nothing."""
-        self._idle.pop(pid, None)
-        handle = self._copies.pop(pid, 0)
-        if handle:
-            self._kernel.detach_uprobe(handle)
-
-    def _follow_copies(self, pid: int) -> None:
-        if pid in self._copies:
-            return
-        self._copies[pid] = 0
-        place = place_of_copies(pid)
-        if place is not None:
-            path, offset = place
-            self._copies[pid] = self._kernel.attach_uprobe(
-                path, offset, "python_copied", returns=True, pid=pid
-            )
+        self._copies.drop(pid)
 
     def need_frames(self, pid: int) -> None:
         """This process of Node runs requests in frames of AsyncLocalStorage."""
@@ -154,13 +133,6 @@ class Runtimes:
         if self._frames[pid]:
             self._node_members[pid] = {**self._node_members[pid], "node_follows": 1}
             self._kernel.set_process(pid, self._node_members[pid])
-
-    def _expect_copies(self, pid: int, now: float) -> None:
-        """It has tasks: its first requests may be such already."""
-        if pid not in self._copies and len(self._idle) < MAX_IDLE:
-            self._follow_copies(pid)
-            if self._copies[pid]:
-                self._idle[pid] = now + IDLE
 
     def _finds_jobs(self, pid: int) -> None:
         """Perhaps it is known by now what a worker of its pools is at: that tells most of them."""
@@ -241,7 +213,7 @@ class Runtimes:
                 if parent in known:
                     known.add(child)
             if child in self.tasks:
-                self._expect_copies(child, now)
+                self._copies.expect(child, now)
             if child not in self.tasks or child not in self._jobs:
                 self._later(child, now, FIRST_LOOK)
 
@@ -250,24 +222,22 @@ class Runtimes:
         self.python.discard(pid)
         self.tasks.discard(pid)
         self._jobs.discard(pid)
-        self._idle.pop(pid, None)
+        self._copies.drop(pid)
         self.turns.discard(pid)
         self._node_members.pop(pid, None)
         self.java.pop(pid, None)
         self.tokio.pop(pid, None)
         self.pools.pop(pid, None)
-        for handles in (self._copies, self._frames):
-            handle = handles.pop(pid, 0)
-            if handle:
-                self._kernel.detach_uprobe(handle)
+        handle = self._frames.pop(pid, 0)
+        if handle:
+            self._kernel.detach_uprobe(handle)
         if any(waiting == pid for _, _, waiting in self._again):
             self._again = [entry for entry in self._again if entry[2] != pid]
             heapq.heapify(self._again)
 
     def tick(self, now: float) -> None:
         """Looks again at those whose time has come."""
-        for pid in [pid for pid, until in self._idle.items() if until <= now]:
-            self.drop_copies(pid)
+        self._copies.tick(now)
         while self._again and self._again[0][0] <= now:
             _, wait, pid = heapq.heappop(self._again)
             look = self._look
@@ -280,7 +250,7 @@ class Runtimes:
     def next_look(self) -> float | None:
         """When ``tick`` has something to do, None: not at all."""
         times = [self._again[0][0]] if self._again else []
-        return min([*times, *self._idle.values()], default=None)
+        return min([*times, *self._copies.next_tick()], default=None)
 
     def _look(self, pid: int, now: float, wait: float) -> None:
         members = self._read(pid)
@@ -291,7 +261,7 @@ class Runtimes:
                 self._tell(pid)
             if members["tasks"] and pid not in self.tasks:
                 self.tasks.add(pid)
-                self._expect_copies(pid, now)
+                self._copies.expect(pid, now)
             if members.get("work_type"):
                 self._jobs.add(pid)
             if pid in self.tasks and pid in self._jobs:

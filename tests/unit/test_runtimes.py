@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from otel_ebpf import runtimes
+from otel_ebpf import copy_probes, runtimes
+from otel_ebpf.copy_probes import IDLE
 from otel_ebpf.discovery.processes import ProcessImage
-from otel_ebpf.runtimes import FIRST_LOOK, IDLE, PYTHON_MAP, Runtimes
+from otel_ebpf.runtimes import FIRST_LOOK, PYTHON_MAP, Runtimes
 
 
 class Kernel:
@@ -16,6 +17,7 @@ class Kernel:
         self.set: list[tuple[int, str, dict[str, int]]] = []
         self.followed = 0
         self.uprobes: dict[int, int] = {}
+        self.detached = 0
 
     def set_process(
         self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
@@ -37,6 +39,7 @@ class Kernel:
         return len(self.uprobes)
 
     def detach_uprobe(self, *handles: int) -> None:
+        self.detached += 1
         for handle in handles:
             del self.uprobes[handle]
 
@@ -161,7 +164,7 @@ def test_tokios_tasks_are_told_apart_in_programs_of_no_known_language_and_in_the
 def test_copies_are_followed_once_and_as_long_as_they_are_of_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtimes, "place_of_copies", lambda _: ("/python", 64))
+    monkeypatch.setattr(copy_probes, "place_of_copies", lambda _: ("/python", 64))
     kernel = Kernel()
     followed = Runtimes(kernel, lambda _: {"tasks": 0})
     followed.need_copies(5)  # not known as a Python
@@ -182,16 +185,18 @@ def test_copies_are_followed_once_and_as_long_as_they_are_of_use(
 def test_copies_of_a_program_with_tasks_are_followed_for_a_while_until_it_shows_the_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtimes, "place_of_copies", lambda _: ("/python", 64))
+    monkeypatch.setattr(copy_probes, "place_of_copies", lambda _: ("/python", 64))
     kernel = Kernel()
     followed = Runtimes(kernel, lambda _: {"tasks": 7, "work_type": 8})
     followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
-    followed.runs(image(6, "python", "/usr/bin/python3.11"), 1.0)
-    assert kernel.uprobes == {1: 5, 2: 6}
+    followed.runs(image(6, "python", "/usr/bin/python3.11"), 0.0)
+    followed.runs(image(7, "python", "/usr/bin/python3.11"), 0.0)
+    assert kernel.uprobes == {1: 5, 2: 6, 3: 7}
     followed.need_copies(6)
     assert followed.next_look() == IDLE
     followed.tick(IDLE)
     assert kernel.uprobes == {2: 6}
+    assert kernel.detached == 1, "a call for all: each makes the kernel wait"
     followed.tick(IDLE * 2)
     assert kernel.uprobes == {2: 6}
     assert followed.next_look() is None
@@ -200,7 +205,7 @@ def test_copies_of_a_program_with_tasks_are_followed_for_a_while_until_it_shows_
 def test_where_copies_name_parents_the_jobs_of_pools_are_looked_for_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtimes, "place_of_copies", lambda _: None)
+    monkeypatch.setattr(copy_probes, "place_of_copies", lambda _: None)
     kernel, answers = Kernel(), [{"tasks": 7}, {"tasks": 7, "work_type": 8}]
     followed = Runtimes(kernel, lambda _: answers.pop(0))
     followed.runs(image(5, "python", "/usr/bin/python3.11"), 0.0)
