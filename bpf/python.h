@@ -32,6 +32,14 @@ INLINE u64 py_origin(u32 tgid, u64 context, u64 *when)
 	return copy->of;
 }
 
+/* When the first context was made. The place in a TLS stream that ref_ts may hold moves to fd. */
+INLINE void py_tell_when(struct __socket_data *r, u64 when)
+{
+	if ((r->syscall & ~TLS_WHOLE) == CALL_TLS_WRITE)
+		r->fd = r->ref_ts & TLS_PLACE ? (u32)(r->ref_ts >> TLS_PLACE_END_SHIFT) : 0;
+	r->ref_ts = when;
+}
+
 /* Program 17: whose work a Python program's request or response is, or one of Java's virtual
  * threads. */
 INLINE int run_python(void *ctx)
@@ -103,8 +111,8 @@ INLINE int run_python(void *ctx)
 			context = above;
 			if (i == 0) {
 				r->caller_site = named;
-				if (when) /* else it may hold a place in a TLS stream */
-					r->ref_ts = when;
+				if (when)
+					py_tell_when(r, when);
 			} else {
 				r->context_uid = named;
 				r->caller_uid = when;

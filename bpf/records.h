@@ -92,6 +92,7 @@ enum tls_call {
  * ends the same: this bit; 32 bits, the number behind the TLS record that held it; 15 bits,
  * how many bytes that record certainly held from there on; 16 bits, bytes before it in it. */
 #define TLS_PLACE (1ULL << 63)
+/* Where a request's ref_ts tells of its context instead (below), `fd` has those 32 bits, or 0. */
 #define TLS_PLACE_END_SHIFT 31
 #define TLS_PLACE_SPAN_SHIFT 16
 
@@ -204,7 +205,7 @@ struct __socket_data {
 	u64 ref_ts; /* of a correction: the send's ts; of TLS: TLS_PLACE */
 	u64 caller_goid; /* who wrote this request, or waits for this response; a CPython context */
 	u64 caller_site; /* address of the function that goroutine was started with */
-	u32 fd;
+	u32 fd; /* see TLS_PLACE */
 	u8 flags; /* enum record_flags */
 	u8 family;
 	u8 tail_len; /* last bytes of a segment whose payload does not reach its end */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_ebpf.events.decode import Record
-from otel_ebpf.events.layout import FRAMES, TLS_WHOLE
+from otel_ebpf.events.layout import CALL_TLS_WRITE, FRAMES, TLS_WHOLE
 
 _OF_RECORD, _OF_STREAM = 1 << 63, 1 << 62
 
@@ -19,7 +19,10 @@ def tls_place(record: Record, offset: int) -> int | None:
     frames = record.begins == FRAMES
     if frames and record.syscall & TLS_WHOLE:
         return _OF_STREAM | (record.tcp_seq + offset & 0xFFFFFFFF)
-    return place_told(record.caller_site if frames else record.ref_ts, offset)
+    told = record.caller_site if frames else record.ref_ts
+    if told and not told >> 63 and record.syscall & ~TLS_WHOLE == CALL_TLS_WRITE and record.fd:
+        told = 1 << 63 | record.fd << 31  # when its context was made had that member
+    return place_told(told, offset)
 
 
 def place_told(told: int, offset: int) -> int | None:

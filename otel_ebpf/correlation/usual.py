@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_ebpf.correlation.live import Live
 from otel_ebpf.correlation.model import CLIENT, SERVER, Exchange
-from otel_ebpf.correlation.tls import place_told
+from otel_ebpf.correlation.tls import place_told, tls_place
 from otel_ebpf.events.decode import Place, record_at
 from otel_ebpf.events.layout import DATA, RECORD, REQUEST, RESPONSE, SEGMENT, offset
 from otel_ebpf.protocols import base
@@ -98,7 +98,11 @@ class Usual:
                             key = c.keys[direction]
                             if c.secure:
                                 x.secure = True
-                                place = place_told(_TOLD.unpack_from(data, at + _TOLD_AT)[0], 0)
+                                (told,) = _TOLD.unpack_from(data, at + _TOLD_AT)
+                                if told >> 63:
+                                    place = place_told(told, 0)
+                                else:
+                                    place = tls_place(record_at(data, at), 0)
                                 if key and place is not None:
                                     x.key = key << 64 | place
                             elif key:

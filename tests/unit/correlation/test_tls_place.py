@@ -14,7 +14,7 @@ def record(
     ref: int, *, begins: int = NOTHING, syscall: int = CALL_TLS_WRITE, seq: int = 0
 ) -> Record:
     made = Record()
-    made.caller_site = 0
+    made.caller_site = made.fd = 0
     made.ref_ts, made.begins, made.syscall, made.tcp_seq = ref, begins, syscall, seq
     made.caller_site = 0
     return made
@@ -49,6 +49,15 @@ def test_what_may_be_in_the_next_record_has_no_place() -> None:
     assert tls_place(record(told(7, 100, 0)), 100) is None
     assert tls_place(record(told(7, 0, 0)), 0) is not None  # its first byte is certain
     assert tls_place(record(0), 0) is None
+
+
+def test_the_place_has_moved_where_the_time_of_a_context_is_told() -> None:
+    moved = record(123_456_789)
+    moved.fd = 7
+    assert tls_place(moved, 0) == tls_place(record(told(7, 100, 0)), 0)
+    assert tls_place(moved, 1) is None
+    moved.syscall = CALL_TLS_READ  # its descriptor
+    assert tls_place(moved, 0) is None
 
 
 def test_frames_have_places_where_the_whole_connection_was_followed() -> None:

@@ -124,12 +124,12 @@ class Talk:
     def tls(self, leaves: bool, seq: int, length: int) -> dict[str, int]:
         """Members of what passed through TLS, in a record of its own; now and then its place is
         not known."""
-        end, known = seq + length + 27 & 0xFFFFFFFF, seq % 7 > 0
-        return {
-            "syscall": (layout.CALL_TLS_WRITE if leaves else layout.CALL_TLS_READ)
-            | layout.TLS_WHOLE,
-            "ref_ts": known << 63 | end << 31 | length << 16,
-        }
+        end, how = seq + length + 27 & 0xFFFFFFFF, seq % 7
+        call = layout.CALL_TLS_WRITE if leaves else layout.CALL_TLS_READ
+        told = {"syscall": call | layout.TLS_WHOLE, "fd": 3}
+        if how == 1 and leaves:  # when its context was made is told, too
+            return {**told, "ref_ts": 123_456_789, "fd": end}
+        return {**told, "ref_ts": 1 << 63 | end << 31 | length << 16 if how else 0}
 
     def tell(self, now: int, server: bool, kind: int, **members: Any) -> list[bytes]:
         """What is no data."""
