@@ -52,6 +52,26 @@ def parent_of(span: Span, spans: Iterable[Span]) -> Span | None:
     raise AssertionError(f"the parent of {span} is not among the spans")
 
 
+def joined(spans: Iterable[Span], *alike: str) -> list[tuple[Span, Span]]:
+    """Pairs of a client's and its server's view. Each call has both, the server's is the client's
+    child by their connection, and they have the same name and attributes ``alike``."""
+    clients, pairs = {}, []
+    spans = list(spans)
+    for span in spans:
+        if span["kind"] == "CLIENT":
+            clients[span["span_id"]] = span
+    for served in spans:
+        if served["kind"] == "SERVER":
+            client = clients.pop(served["parent_span_id"])
+            assert served["attributes"]["otel_ebpf.parent.rule"] == "same_host"
+            assert served["name"] == client["name"]
+            for name in alike:
+                assert served["attributes"].get(name) == client["attributes"].get(name), name
+            pairs.append((client, served))
+    assert not clients
+    return pairs
+
+
 def seconds_of(span: Span) -> float:
     """The span's duration in seconds."""
     return (int(span["end_time_unix_nano"]) - int(span["start_time_unix_nano"])) / 1e9

@@ -14,7 +14,7 @@ import pytest
 from tests.dubbo_program import DubboProgram, DubboServer
 from tests.e2e.agent import Agent, Span
 from tests.e2e.program import Program
-from tests.e2e.query import parent_of
+from tests.e2e.query import joined, parent_of
 from tests.javabuild import java_home
 from tests.pythons import python_with
 
@@ -45,16 +45,9 @@ def ends(spans: list[Span], kind: str) -> Counter[str]:
     return Counter(s["attributes"].get("error.type", "") for s in spans if s["kind"] == kind)
 
 
-def joined(spans: list[Span]) -> None:
+def alike(spans: list[Span]) -> None:
     """Each view of the server's has its client's as parent, and both say the same."""
-    clients = {s["span_id"]: s for s in spans if s["kind"] == "CLIENT"}
-    for served in (s for s in spans if s["kind"] == "SERVER"):
-        client = clients.pop(served["parent_span_id"])
-        assert served["attributes"]["otel_ebpf.parent.rule"] == "same_host"
-        assert served["name"] == client["name"]
-        for what in ("rpc.response.status_code", "otel_ebpf.dubbo.service_version"):
-            assert served["attributes"].get(what) == client["attributes"].get(what)
-    assert not clients
+    joined(spans, "rpc.response.status_code", "otel_ebpf.dubbo.service_version")
 
 
 def run(program: Program, server: DubboServer) -> list[Span]:
@@ -72,7 +65,7 @@ def test_every_call_is_a_span_on_either_side(server: DubboServer) -> None:
     told = server.counts() - before
     for kind in ("CLIENT", "SERVER"):
         assert methods(spans, kind) == told
-    joined(spans)
+    alike(spans)
     assert "secret" not in str(spans)
     assert {s["attributes"]["rpc.system.name"] for s in spans} == {"dubbo"}
     thrown = {"shop.NotFound": 51, "java.lang.IllegalStateException": 1}
@@ -101,7 +94,7 @@ def test_a_client_in_python_on_a_connection_of_its_own(server: DubboServer) -> N
         found = methods(spans, kind)
         assert found.pop("absent") == 40
         assert found == told
-    joined(spans)
+    alike(spans)
     failed = [s for s in spans if "error.type" in s["attributes"]]
     assert {s["name"] for s in failed} == {"shop.Shop/absent"}
     assert "secret" not in str(spans)

@@ -15,7 +15,7 @@ import pytest
 from otel_ebpf.events.capture import Burst, CaptureReader
 from tests.e2e.agent import Agent, Span
 from tests.e2e.program import Program
-from tests.e2e.query import parent_of
+from tests.e2e.query import joined, parent_of
 from tests.e2e.services import Service
 from tests.e2e.test_go_databases import CALLS, MODES, REQUESTS, SOURCE, check, get, judge, settle
 from tests.e2e.test_kafka import recorded
@@ -69,12 +69,7 @@ def test_every_call_is_a_span_on_either_side(server: FerretdbServer) -> None:
         ("insert items", "11000"),
         ("nothingOfTheKind", "59"),
     }
-    clients = {s["span_id"]: s for s in spans if s["kind"] == "CLIENT"}
-    for served in (s for s in spans if s["kind"] == "SERVER"):
-        client = clients.pop(served["parent_span_id"])
-        assert served["attributes"]["otel_ebpf.parent.rule"] == "same_host"
-        assert served["name"] == client["name"]
-    assert not clients
+    joined(spans)
     named = {s["name"]: s["attributes"] for s in spans if s["kind"] == "CLIENT"}
     assert named["getMore items"]["db.query.text"].startswith('{"getMore":"?","collection":"items"')
     batches = {s["attributes"].get("db.operation.batch.size") for s in spans}
@@ -115,10 +110,7 @@ def test_calls_of_nodes_driver(server: FerretdbServer) -> None:
         "delete": 1,
         "getMore": counted["getMore"],
     }
-    clients = {s["span_id"]: s for s in spans if s["kind"] == "CLIENT"}
-    for served in (s for s in spans if s["kind"] == "SERVER"):
-        assert clients.pop(served["parent_span_id"])["name"] == served["name"]
-    assert not clients
+    joined(spans)
     failed = [s for s in spans if "error.type" in s["attributes"]]
     assert {(s["name"], s["attributes"]["db.response.status_code"]) for s in failed} == {
         ("insert node", "11000")
