@@ -69,6 +69,7 @@ BPF_TABLE("lru_hash", struct go_key, u64, go_rw_ts_map, 16384);
 BPF_TABLE("lru_hash", struct go_context_key, struct go_caller_t, go_round_trip_map, 16384);
 BPF_HASH(python_info_map, u32, struct python_info_t, 4096);
 BPF_TABLE("lru_hash", struct python_copy_key, struct python_copy_t, python_copies, 65536);
+BPF_HASH(python_copies_since, u32, u64, 4096); /* process -> ns: older copies may be gone, and newer were not missed */
 BPF_ARRAY(turns_followed, u32, 1); /* 1: there are processes of which turn_map tells */
 BPF_TABLE("lru_hash", u64, struct turn_t, turn_map, 8192);
 BPF_TABLE("lru_hash", u64, struct turn_opened_t, turn_opened_map, 16384);

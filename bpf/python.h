@@ -16,13 +16,14 @@
 #include "way_out.h"
 
 /* What the context was copied from, and when; 0: not known, or that one has ended since and
- * another has its address. */
+ * another has its address. Without the probe nobody sees how an address is used again. */
 INLINE u64 py_origin(u32 tgid, u64 context, u64 *when)
 {
 	struct python_copy_key key = {.context = context, .tgid = tgid};
 	struct python_copy_t *copy = python_copies.lookup(&key), *before;
+	u64 *since = python_copies_since.lookup(&tgid);
 
-	if (!copy || !copy->of)
+	if (!since || !copy || !copy->of || copy->ts < *since)
 		return 0;
 	*when = copy->ts;
 	key.context = copy->of;

@@ -16,7 +16,7 @@ or answered a request."""
 MAX_IDLE = 256
 
 
-class Uprobes(Protocol):
+class KernelSide(Protocol):
     """What is needed of the kernel half."""
 
     def attach_uprobe(
@@ -25,11 +25,13 @@ class Uprobes(Protocol):
 
     def detach_uprobe(self, *handles: int) -> None: ...
 
+    def believe_copies(self, pid: int, told: bool) -> None: ...
+
 
 class CopyProbes:
     """Puts them there and takes them away. ``now`` is in seconds."""
 
-    def __init__(self, kernel: Uprobes) -> None:
+    def __init__(self, kernel: KernelSide) -> None:
         self._kernel = kernel
         self._handles: dict[int, int] = {}
         """Process -> handle of its uprobe; 0: refused."""
@@ -54,9 +56,13 @@ class CopyProbes:
 
     def drop(self, *pids: int) -> None:
         """They told nothing, or the process has ended."""
+        handles = []
         for pid in pids:
             self._idle.pop(pid, None)
-        handles = [handle for pid in pids if (handle := self._handles.pop(pid, 0))]
+            handle = self._handles.pop(pid, 0)
+            if handle:
+                self._kernel.believe_copies(pid, False)  # first: from here on some are missed
+                handles.append(handle)
         if handles:
             self._kernel.detach_uprobe(*handles)  # takes as long for all as for one
 
@@ -77,3 +83,4 @@ class CopyProbes:
             self._handles[pid] = self._kernel.attach_uprobe(
                 path, offset, "python_copied", returns=True, pid=pid
             )
+            self._kernel.believe_copies(pid, True)

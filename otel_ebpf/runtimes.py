@@ -50,6 +50,8 @@ class KernelSide(Protocol):
 
     def detach_uprobe(self, *handles: int) -> None: ...
 
+    def believe_copies(self, pid: int, told: bool) -> None: ...
+
 
 class Runtimes:
     """Follows CPython processes. Not thread-safe: one thread calls everything.

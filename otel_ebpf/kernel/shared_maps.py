@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -148,6 +149,15 @@ class SharedMaps:
             else:
                 setattr(into, name, number)
         table[pid] = value
+
+    def believe_copies(self, pid: int, told: bool) -> None:
+        """Every copy of a context that a CPython process makes from now on is told, or none is."""
+        since = self._tables["python_copies_since"]
+        with contextlib.suppress(KeyError, OSError):  # too many: those are not believed
+            if told:
+                since[pid] = time.monotonic_ns()
+            else:
+                del since[pid]
 
     def close(self) -> None:
         """The kernel forgets them as soon as no program uses them."""

@@ -18,6 +18,8 @@ class Kernel:
         self.followed = 0
         self.uprobes: dict[int, int] = {}
         self.detached = 0
+        self.believed: set[int] = set()
+        """Processes whose copies of contexts are believed."""
 
     def set_process(
         self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
@@ -41,7 +43,15 @@ class Kernel:
     def detach_uprobe(self, *handles: int) -> None:
         self.detached += 1
         for handle in handles:
+            assert self.uprobes[handle] not in self.believed, "from here on copies are missed"
             del self.uprobes[handle]
+
+    def believe_copies(self, pid: int, told: bool) -> None:
+        if told:
+            assert pid in self.uprobes.values(), "some are missed still"
+            self.believed.add(pid)
+        else:
+            self.believed.remove(pid)
 
 
 def image(pid: int, language: str, exe: str, runtime: str = "") -> ProcessImage:
@@ -173,6 +183,7 @@ def test_copies_are_followed_once_and_as_long_as_they_are_of_use(
     followed.need_copies(5)
     followed.need_copies(5)
     assert kernel.uprobes == {1: 5}
+    assert kernel.believed == {5}
     assert followed.copies == 1
     followed.drop_copies(5)
     assert kernel.uprobes == {}
