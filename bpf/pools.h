@@ -49,7 +49,8 @@ INLINE u64 pool_works_for(struct pool_thread_t *t)
 	return t->serves && !t->loop ? t->segment : t->in;
 }
 
-/* A thread is born: as if woken by the one that bore it. */
+/* A thread is born: as if woken by the one that bore it. A CompletableFuture on a host of two
+ * processors has one born for each result. */
 INLINE void pool_bears(u32 tgid, u32 tid)
 {
 	u64 id = bpf_get_current_pid_tgid(), born = (u64)tgid << 32 | tid;
@@ -61,6 +62,11 @@ INLINE void pool_bears(u32 tgid, u32 tid)
 	if (!mine || !pool_map.lookup(&tgid))
 		return;
 	struct pool_thread_t fresh = {.segment = pool_number(), .in = pool_works_for(mine)};
+	if (!mine->serves && mine->token) { /* it may be born to hand on a result */
+		fresh.token = mine->token;
+		fresh.hops = mine->hops < POOL_HOPS ? mine->hops + 1 : POOL_HOPS;
+		fresh.read = mine->read;
+	}
 	pool_threads.update(&born, &fresh);
 }
 

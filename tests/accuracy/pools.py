@@ -43,7 +43,7 @@ def java_pool(
         kinds = [Kind(label, mode, client, floor=floor) for mode in ("sequential", "submitted")]
     kinds.append(Kind(label, "executor", client, floor=parallel))
     if client == "client":
-        kinds.append(Kind(label, "async", client))
+        kinds.append(Kind(label, "async", client, floor=parallel))
     command: list[str | Path] = [home / "bin" / "java", "-Xmx256m", "-cp"]
     command += [build_java(HERE / "java", home), "PoolTarget", *(["virtual"] if virtual else [])]
     return Loop(f"{label} {client}", command, tuple(kinds), pause)
