@@ -4,7 +4,7 @@
 
 #include "maps.h"
 
-/* `why`: PROCESS_SPEAKS_TLS or PROCESS_SPEAKS_QUIC. Told once in a while, for a library may be
+/* `why`: PROCESS_SPEAKS_TLS, _QUIC or PROCESS_HAS_KERNEL_TLS. Told once in a while, for a library may be
  * loaded at any time, and what is told may be lost. `ts`: now. */
 INLINE void ask_about(void *ctx, u32 tgid, u32 why, u64 ts)
 {

@@ -5,6 +5,7 @@
 #include "datagrams.c"
 #include "sockets.c"
 #include "splices.c"
+#include "kernel_tls.c"
 #include "process.c"
 #include "turns.c"
 #include "pools.c"

@@ -104,8 +104,10 @@ int on_exec(void *c)
 	proc_info_map.delete(&tgid); /* another program now */
 	python_info_map.delete(&tgid);
 	ssl_process_map.delete(&tgid);
-	u32 quic = tgid | PROCESS_SPEAKS_QUIC;
-	ssl_process_map.delete(&quic);
+	u32 other = tgid | PROCESS_SPEAKS_QUIC;
+	ssl_process_map.delete(&other);
+	other = tgid | PROCESS_HAS_KERNEL_TLS;
+	ssl_process_map.delete(&other);
 	pool_map.delete(&tgid);
 	u64 id = bpf_get_current_pid_tgid();
 	node_heap_map.delete(&id);

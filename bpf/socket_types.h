@@ -20,7 +20,8 @@ enum call {
 	CALL_CONNECT = 13,
 	CALL_ACCEPT = 14,
 	CALL_DUP = 15,
-	CALL_SHUTDOWN = 16
+	CALL_SHUTDOWN = 16,
+	CALL_SETSOCKOPT = 32 /* above enum tls_call */
 };
 
 struct data_args_t {

@@ -79,9 +79,10 @@ enum ssl_process { SSL_CALLED = 1, SSL_ASKED = 2 };
 #define SSL_ASK_AGAIN 60
 
 /* In process_events, added to the number of a process that speaks TLS by nobody knows what, or
- * QUIC; a process' number has 22 bits. */
+ * QUIC, or has the kernel encrypt; a process' number has 22 bits. */
 #define PROCESS_SPEAKS_TLS (1U << 31)
 #define PROCESS_SPEAKS_QUIC (1U << 30)
+#define PROCESS_HAS_KERNEL_TLS (1U << 29)
 
 /* TLS records that have arrived on a socket. Key: struct sock *. */
 struct ssl_in_t {

@@ -27,7 +27,7 @@ from otel_ebpf.export.queue import ExportQueue
 from otel_ebpf.export.sampling import TraceSampler
 from otel_ebpf.footprint import give_back, prefer, ring_pages
 from otel_ebpf.kernel.ageing import Ageing
-from otel_ebpf.kernel.loader import Kernel
+from otel_ebpf.kernel.loader import HAS_KERNEL_TLS, SPEAKS_QUIC, SPEAKS_TLS, Kernel
 from otel_ebpf.kernel.preparation import Preparation
 from otel_ebpf.launch import Launched
 from otel_ebpf.ledger import ledger_lines
@@ -154,7 +154,15 @@ class Agent:
         if not config.globs:
             self._chosen = kernel.traces
         kernel.open_bursts(self._on_burst, self._on_lost, ring_pages())
-        kernel.open_executions(self._on_exec, self._targets.speaks_tls, self._targets.speaks_quic)
+        targets = self._targets
+        kernel.open_executions(
+            self._on_exec,
+            {
+                SPEAKS_TLS: targets.speaks_tls,
+                SPEAKS_QUIC: targets.speaks_quic,
+                HAS_KERNEL_TLS: targets.has_kernel_tls,
+            },
+        )
         kernel.attach()
         looking.join()
         self._targets.start(kernel, images)

@@ -19,6 +19,7 @@ EXPLAINED = {
     "tls_crowded": "reads of TLS not recorded: too many at work on one CPU",
     "processes_with_tls_not_readable": "they speak TLS by other means than crypto/tls and OpenSSL",
     "processes_with_quic": "QUIC, and HTTP/3 over it, is not read",
+    "processes_with_kernel_tls": "what the kernel encrypts for them (kTLS) is not read",
     "port_refused": "sockets outside the chosen ports",
     "own_traffic": "segments of the agent's own export, or of sockets left alone",
     "telemetry_exports_left_out": "requests that carry telemetry themselves",

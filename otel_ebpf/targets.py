@@ -19,8 +19,8 @@ from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY
 from otel_ebpf.go_processes import GoProcesses, ProcessSide
+from otel_ebpf.not_read import NotRead
 from otel_ebpf.openssl import OpenSsl
-from otel_ebpf.quic import QuicSpeakers
 from otel_ebpf.runtimes import Runtimes
 from otel_ebpf.uprobes import Uprobes, UprobeSide
 
@@ -86,7 +86,8 @@ class Targets:
         self._uprobes: Uprobes | None = None
         self._runtimes: Runtimes | None = None
         self._openssl: OpenSsl | None = None
-        self._quic = QuicSpeakers(self._proc)
+        self._quic = NotRead("QUIC", "its calls over HTTP/3", self._proc)
+        self._kernel_tls = NotRead("TLS by the kernel", "its encrypted calls", self._proc)
         self.found: deque[tuple[int, str]] = deque()
         """(pid, language) of processes that were looked at; the agent takes them."""
         self.unreadable = 0
@@ -128,6 +129,10 @@ class Targets:
     def speaks_quic(self, pid: int) -> None:
         """A process speaks QUIC."""
         self._work.put((self._quic.speaks, pid))
+
+    def has_kernel_tls(self, pid: int) -> None:
+        """A process has the kernel encrypt what it says."""
+        self._work.put((self._kernel_tls.speaks, pid))
 
     def ended(self, pid: int) -> None:
         """A process has ended."""
@@ -179,9 +184,13 @@ class Targets:
         """Processes whose TLS is not read, with the libraries it may be (see ``OpenSsl``), and
         those whose QUIC is not."""
         told = self._openssl.opaque_now() if self._openssl else {}
-        for pid in list(self._quic.now):
-            other = told.get(pid)
-            told[pid] = "QUIC" if other is None else f"{other or UNKNOWN_LIBRARY}, QUIC"
+        for unread in (self._kernel_tls, self._quic):
+            for pid in list(unread.now):
+                other = told.get(pid)
+                more = (
+                    unread.name if other is None else f"{other or UNKNOWN_LIBRARY}, {unread.name}"
+                )
+                told[pid] = more
         return told
 
     def stats(self) -> dict[str, int]:
@@ -196,6 +205,7 @@ class Targets:
             "processes_with_openssl": self._openssl.processes if self._openssl else 0,
             "processes_with_tls_not_readable": self._openssl.opaque if self._openssl else 0,
             "processes_with_quic": self._quic.ever,
+            "processes_with_kernel_tls": self._kernel_tls.ever,
             "python_processes": len(self._runtimes.python) if self._runtimes else 0,
             "python_processes_with_copies_told": self._runtimes.copies if self._runtimes else 0,
             "node_processes_with_frames_followed": self._runtimes.frames if self._runtimes else 0,
@@ -275,6 +285,7 @@ class Targets:
         self._images.pop(pid, None)
         self._uprobes.ended(pid, time.monotonic())
         self._quic.ended(pid)
+        self._kernel_tls.ended(pid)
         if self._runtimes is not None:
             self._runtimes.ended(pid)
         if self._openssl is not None:

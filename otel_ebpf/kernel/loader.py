@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from otel_ebpf.errors import KernelError
 from otel_ebpf.kernel import sysbpf
@@ -37,8 +38,10 @@ _UPROBE_JUMPS = "__progs_jmp_kp_map"
 WAKE_AT = 32
 """Bursts of one CPU that wake the reader before its time."""
 
-_SPEAKS_TLS, _SPEAKS_QUIC = 1 << 31, 1 << 30
-"""In the number of a process: why it is told. PROCESS_SPEAKS_TLS and _QUIC of the C side."""
+SPEAKS_TLS, SPEAKS_QUIC, HAS_KERNEL_TLS = 1 << 31, 1 << 30, 1 << 29
+"""In the number of a process: why it is told. PROCESS_... of the C side: it speaks TLS of which no
+probe tells, or QUIC, or has the kernel encrypt."""
+_WHY = SPEAKS_TLS | SPEAKS_QUIC | HAS_KERNEL_TLS
 
 
 class Kernel(SharedMaps):
@@ -221,20 +224,19 @@ class Kernel(SharedMaps):
     def open_executions(
         self,
         take: Callable[[int], None],
-        tls: Callable[[int], None] = lambda _: None,
-        quic: Callable[[int], None] = lambda _: None,
+        found: Mapping[int, Callable[[int], None]] = MappingProxyType({}),
     ) -> None:
-        """``take(pid)`` as soon as a process executes a program; ``tls(pid)`` when one speaks
-        TLS of which no probe tells, ``quic(pid)`` when it speaks QUIC: perhaps more than once."""
+        """``take(pid)`` as soon as a process executes a program; of ``found``, one of
+        :data:`SPEAKS_TLS`, ``SPEAKS_QUIC`` and ``HAS_KERNEL_TLS``, what it is called with when a
+        process does so: perhaps more than once."""
 
         def on_exec(_cpu: int, data: bytes) -> None:
             told = int.from_bytes(data[:4], sys.byteorder)
-            if told & _SPEAKS_TLS:
-                tls(told & ~_SPEAKS_TLS)
-            elif told & _SPEAKS_QUIC:
-                quic(told & ~_SPEAKS_QUIC)
-            else:
+            why = told & _WHY
+            if not why:
                 take(told)
+            elif why in found:
+                found[why](told ^ why)
 
         self._reader.open(self._tables["process_events"], 8, on_exec, lambda _: None, 1)
 

@@ -39,6 +39,7 @@ _SHARED = (
     ("dup2", "enter_dup2", "exit_dup", True),
     ("dup3", "enter_dup2", "exit_dup", False),
     ("fcntl", "enter_fcntl", "exit_dup", False),
+    ("setsockopt", "enter_setsockopt", "exit_setsockopt", False),
     ("sendfile64", "enter_sendfile", "exit_sendfile", True),
     ("splice", "enter_splice", "exit_splice", True),
     ("close", "enter_close", None, False),

@@ -86,6 +86,7 @@ NUMBERS = {
     "sendmsg": 46,
     "recvmsg": 47,
     "shutdown": 48,
+    "setsockopt": 54,
     "fcntl": 72,
     "getppid": 110,
     "splice": 275,

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 
+from otel_ebpf.kernel.loader import SPEAKS_TLS
 from otel_ebpf.openssl import OpenSsl
 from tests.e2e.traces_left import wait_for
 from tests.kernel.tracer import Tracer
@@ -43,7 +44,7 @@ def test_a_program_that_nobody_can_read_is_asked_about_once_in_a_while() -> None
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as program,
     ):  # fmt: skip
-        tracer.kernel.open_executions(lambda _: None, asked.append)
+        tracer.kernel.open_executions(lambda _: None, {SPEAKS_TLS: asked.append})
         known = tracer.kernel.table("ssl_process_map")
         tracer.choose(program.pid)
         assert program.stdin is not None and program.stdout is not None

@@ -1,10 +1,12 @@
 """Runs inside the guest of scripts/try-kernels: loads every program and says which took the
 verifier longest; loads the kernel half in both ways, makes one exchange on loopback, and says
-whether both ends of it were seen as they were."""
+whether both ends of it were seen as they were; and whether a program was named that has the kernel
+encrypt."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import sys
@@ -17,7 +19,7 @@ from otel_ebpf.events.decode import Decoder, Record
 from otel_ebpf.events.layout import DATA, REQUEST, RESPONSE
 from otel_ebpf.kernel import sysbpf, tries
 from otel_ebpf.kernel.config import KernelConfig
-from otel_ebpf.kernel.loader import Kernel
+from otel_ebpf.kernel.loader import HAS_KERNEL_TLS, Kernel
 from otel_ebpf.kernel.obtain import Materials
 from otel_ebpf.kernel.programs import Programs
 from otel_ebpf.kernel.tables import create
@@ -28,6 +30,7 @@ COUNT = 20
 UPROBES = ("go_", "kp_", "tls_", "py_", "ssl_", "node_")
 TRACEPOINTS = (sysbpf.TRACEPOINT, sysbpf.RAW_TRACEPOINT)
 SHOWN = 8
+FINIT_MODULE, TCP_ULP = 313, 31
 
 
 def exchanges(port_of: socket.socket) -> None:
@@ -89,6 +92,36 @@ def attempt(receives: str, reads: str) -> str:
     return f"{how}+{'direct' if config.task_cflags(kernel.offsets) else 'calls'} in {ready:.1f} s"
 
 
+def kernel_tls() -> str:
+    """A process asks for another encryption, which is not there, and another for TLS."""
+    module = os.open("/tls.ko", os.O_RDONLY)
+    if ctypes.CDLL(None, use_errno=True).syscall(FINIT_MODULE, module, b"", 0):
+        raise OSError(ctypes.get_errno(), "the module for TLS is refused")
+    told: list[int] = []
+    kernel = Kernel(KernelConfig())
+    try:
+        kernel.open_executions(lambda _: None, {HAS_KERNEL_TLS: told.append})
+        kernel.attach()
+        children = []
+        for name in (b"none", b"tls"):
+            child = os.fork()
+            if not child:
+                with (
+                    socket.create_server(("127.0.0.1", 0)) as listener,
+                    socket.create_connection(listener.getsockname()) as client,
+                    contextlib.suppress(FileNotFoundError),
+                ):
+                    client.setsockopt(socket.IPPROTO_TCP, TCP_ULP, name)
+                os._exit(0)
+            os.waitpid(child, 0)
+            children.append(child)
+        kernel.drain()
+    finally:
+        kernel.close()
+    assert told == children[1:], f"told of {told}, children {children}"
+    return "kernel TLS named"
+
+
 def tried() -> tuple[list[str], list[tuple[int, str]]]:
     """Programs that this kernel does not take, each with the verifier's last words; and how many
     instructions it went through for each of the others, the most first."""
@@ -126,7 +159,7 @@ def main() -> None:
         if problems:
             print("\n".join(problems), flush=True)
             raise SystemExit(f"{len(problems)} programs are refused")
-        said = [attempt("auto", "auto"), attempt("entries", "calls")]
+        said = [attempt("auto", "auto"), attempt("entries", "calls"), kernel_tls()]
         print(f"otel-ebpf-guest: good, {'; '.join(said)}", flush=True)
     except BaseException:
         with contextlib.suppress(Exception):

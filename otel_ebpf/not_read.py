@@ -1,4 +1,4 @@
-"""Processes that speak QUIC, of which nothing can be read: they are named and counted."""
+"""Processes that speak what cannot be read at all: they are named and counted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ MAX_SAID = 100
 """Programs of which the log has a line."""
 
 
-class QuicSpeakers:
-    """Not thread-safe."""
+class NotRead:
+    """One such thing, and who speaks it. Not thread-safe.
 
-    def __init__(self, proc: ProcFs | None = None) -> None:
+    Args:
+        name: what it is.
+        missing: what is not told of those processes, for the log.
+    """
+
+    def __init__(self, name: str, missing: str, proc: ProcFs | None = None) -> None:
+        self.name = name
+        self._missing = missing
         self._proc = proc or ProcFs()
         self._said: set[str] = set()
         self.now: set[int] = set()
@@ -24,7 +31,7 @@ class QuicSpeakers:
         """How many there were."""
 
     def speaks(self, pid: int) -> None:
-        """A process was seen to begin or accept a connection."""
+        """A process was seen to begin to."""
         if pid in self.now:
             return
         self.now.add(pid)
@@ -33,8 +40,8 @@ class QuicSpeakers:
         if exe not in self._said and len(self._said) < MAX_SAID:
             self._said.add(exe)
             _log.warning(
-                "QUIC of %s (process %d) cannot be read: its calls over HTTP/3 are missing",
-                exe, pid,
+                "%s of %s (process %d) cannot be read: %s are missing",
+                self.name, exe, pid, self._missing,
             )  # fmt: skip
 
     def ended(self, pid: int) -> None:
