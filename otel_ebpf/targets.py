@@ -182,7 +182,7 @@ class Targets:
 
     def tls_not_readable(self) -> dict[int, str]:
         """Processes whose TLS is not read, with the libraries it may be (see ``OpenSsl``), and
-        those whose QUIC is not."""
+        those whose QUIC, or what the kernel encrypts for them, is not."""
         told = self._openssl.opaque_now() if self._openssl else {}
         for unread in (self._kernel_tls, self._quic):
             for pid in list(unread.now):

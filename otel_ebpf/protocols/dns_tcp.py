@@ -105,12 +105,12 @@ class DnsParser:
                 break
             if half.need == 2:
                 if len(half.data) < 2:  # it was not captured
-                    self._lose(half, out, ts)
+                    self._lose(half, out)
                     break
                 half.need = 2 + int.from_bytes(half.data, "big")
                 if half.need < 2 + HEADER.size:
                     self.desyncs += 1
-                    self._lose(half, out, ts)
+                    self._lose(half, out)
                     break
                 continue
             message = read_message(bytes(half.data[2:]), half.need - 2)
@@ -209,13 +209,13 @@ class DnsParser:
                 found = serial
         return found
 
-    def _lose(self, half: _Half, out: list[Message], ts: int) -> None:
+    def _lose(self, half: _Half, out: list[Message]) -> None:
         half.lost = True
         half.reset()
         if half is not self._halves[self.client]:
-            self._end_transfers(out, ts)
+            self._end_transfers(out)
 
-    def _end_transfers(self, out: list[Message], ts: int) -> None:
+    def _end_transfers(self, out: list[Message]) -> None:
         for answer, _, _ in self._more.values():
             _finish(answer, out)
         self._more.clear()
@@ -223,7 +223,7 @@ class DnsParser:
     def gap(self, direction: int, ts: int) -> list[Message]:
         """See ``base.Parser.gap``."""
         out: list[Message] = []
-        self._lose(self._halves[direction], out, ts)
+        self._lose(self._halves[direction], out)
         if direction != self.client:
             # Whichever answers were lost, their queries wait for nothing.
             for request, _, _ in self._outstanding.values():
@@ -235,7 +235,7 @@ class DnsParser:
     def settle(self, ts: int) -> list[Message]:
         """See ``base.Parser.settle``."""
         out: list[Message] = []
-        self._end_transfers(out, ts)
+        self._end_transfers(out)
         return out
 
     def close(self, ts: int, error: str | None = None) -> list[Message]:
@@ -243,7 +243,7 @@ class DnsParser:
         out: list[Message] = []
         for answer, _, _ in self._more.values():
             answer.error = error
-        self._end_transfers(out, ts)
+        self._end_transfers(out)
         return out
 
 
