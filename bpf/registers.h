@@ -14,6 +14,7 @@
 
 /* The registers with which the thread entered the kernel lie at the top of its kernel
  * stack: r10, r9, r8, ax, cx, dx, si, di, orig_ax. */
+#define ENTRY_REGS 9
 struct entry_regs {
 	u64 r10, r9, r8, ax, cx, dx, si, di, orig_ax;
 };
@@ -25,10 +26,10 @@ INLINE bool read_entry_regs(struct member_fields_offset *o, long nr, struct entr
 	if (!stack)
 		return false;
 	stack += KERNEL_STACK - PT_REGS + PT_R10;
-	READ_KERNEL(*regs, stack, 0);
+	read_kernel_words((u64 *)regs, ENTRY_REGS, stack);
 	if (regs->orig_ax == (u32)nr) /* the upper half of nr is not set */
 		return true;
-	READ_KERNEL(*regs, stack, -16); /* kernels with FRED leave two words above */
+	read_kernel_words((u64 *)regs, ENTRY_REGS, stack - 16); /* kernels with FRED leave two words above */
 	return regs->orig_ax == (u32)nr;
 }
 

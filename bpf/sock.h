@@ -13,11 +13,30 @@
 #define TCP_FIN_WAIT1 4
 #define TCP_FIN_WAIT2 5
 
-#define SOCKET_WORDS 6 /* struct socket as far as it is of interest */
+#define SOCKET_WORDS 6 /* struct socket as far as it is of interest; the loader checks that */
+#define SOCKET_ROOM 8
 
 INLINE u64 fd_key(u32 tgid, s32 fd)
 {
 	return (u64)tgid << 32 | (u32)fd;
+}
+
+/* Of what may be a struct socket. */
+INLINE void socket_members(struct member_fields_offset *o, u64 sock, u64 *back, u64 *sk, u16 *type)
+{
+#ifdef KERNEL_WORDS
+	READ_KERNEL(*back, sock, o->socket_file);
+	READ_KERNEL(*sk, sock, o->socket_sk);
+	READ_KERNEL(*type, sock, o->socket_type);
+#else
+	/* One read: they are close to each other, and each read is a call. */
+	u64 words[SOCKET_ROOM] = {};
+
+	read_kernel(words, 8 * SOCKET_WORDS, sock);
+	*back = words[within((u32)o->socket_file >> 3, SOCKET_ROOM)];
+	*sk = words[within((u32)o->socket_sk >> 3, SOCKET_ROOM)];
+	*type = words[0] >> (8 * (o->socket_type & 7));
+#endif
 }
 
 /* struct sock * of a stream socket, or 0: not a socket, not a stream, not open. Sets *datagram
@@ -26,7 +45,6 @@ INLINE u64 sock_of_any(struct member_fields_offset *o, s32 fd, u64 *datagram)
 {
 	u32 room = 0;
 	u64 table = open_files(o, &room), file = 0, sock = 0;
-	u64 words[SOCKET_WORDS] = {};
 
 	if (!table || fd < 0 || (u32)fd >= room)
 		return 0;
@@ -36,17 +54,15 @@ INLINE u64 sock_of_any(struct member_fields_offset *o, s32 fd, u64 *datagram)
 	READ_KERNEL(sock, file, o->file_private_data);
 	if (!sock)
 		return 0;
-	/* One read for the members that are wanted, which are close to each other. Only a
-	 * socket points back to its file from there. */
-	READ_KERNEL(words, sock, 0);
-	u32 back = (u32)o->socket_file >> 3, sk = (u32)o->socket_sk >> 3;
-	if (back >= SOCKET_WORDS || sk >= SOCKET_WORDS || words[back] != file)
+	u64 back = 0, sk = 0;
+	u16 type = 0;
+	socket_members(o, sock, &back, &sk, &type);
+	if (back != file) /* only a socket points back to its file from there */
 		return 0;
-	u16 type = words[0] >> (8 * (o->socket_type & 7));
 	if (type == SOCK_STREAM)
-		return words[sk];
+		return sk;
 	if (type == SOCK_DGRAM)
-		*datagram = words[sk];
+		*datagram = sk;
 	return 0;
 }
 
@@ -83,7 +99,7 @@ INLINE void sock_identity(struct member_fields_offset *o, u64 sk, u8 family, u64
 	/* struct sock_common begins with daddr, rcv_saddr, a hash, dport, num, family, state:
 	 * one ABI-like block that sock_diag and others rely on; the loader checks it. */
 	u64 words[3] = {};
-	READ_KERNEL(words, sk, o->sk_daddr);
+	read_kernel_words(words, 3, sk + o->sk_daddr);
 	*a = words[0];
 	*b = (words[1] >> 48) | ((words[1] >> 32 & 0xffff) << 16);
 	*state = words[2] >> 16;

@@ -1,6 +1,7 @@
-/* The running task's members. Where the kernel takes typed pointers (5.11) they are read
- * like memory of one's own; the loader tries that, and gives the offsets as definitions.
- * Elsewhere each takes a call, with the offsets of __members_offset. */
+/* Memory of the kernel and of programs, and the running task's members. Where the kernel takes
+ * typed pointers (5.11) those are read like memory of one's own, and where it makes them of any
+ * address (6.2) all else is too; the loader tries that, and gives offsets, types and calls as
+ * definitions. Elsewhere each read takes a call, with the offsets of __members_offset. */
 #ifndef OTEL_EBPF_TASK_H
 #define OTEL_EBPF_TASK_H
 
@@ -25,7 +26,48 @@ INLINE long read_user_most(void *to, u64 size, u32 most, u64 from)
 	return size > most ? -1 : bpf_probe_read_user(to, size, (void *)from);
 }
 
-#define READ_KERNEL(dst, base, offset) read_kernel(&(dst), sizeof(dst), (base) + (offset))
+#ifdef KERNEL_WORDS
+
+/* bpf_rdonly_cast. The type is struct pt_regs: it begins with sixteen plain words, so that a part of a
+ * word may be read at any place. What cannot be read is 0. */
+static u64 (*kernel_words)(u64 at, u64 type) = (void *)KERNEL_WORDS;
+
+#define KERNEL_AT(type, at) (*(volatile type *)kernel_words(at, KERNEL_WORDS_TYPE))
+
+INLINE void read_kernel_now(void *to, u32 size, u64 from)
+{
+	if (size == 8)
+		*(u64 *)to = KERNEL_AT(u64, from);
+	else if (size == 4)
+		*(u32 *)to = KERNEL_AT(u32, from);
+	else if (size == 2)
+		*(u16 *)to = KERNEL_AT(u16, from);
+	else
+		read_kernel(to, size, from);
+}
+
+/* `n` words that follow each other; 16 at most. */
+INLINE void read_kernel_words(u64 *to, u32 n, u64 from)
+{
+	for (u32 i = 0; i < n; i++)
+		to[i] = KERNEL_AT(u64, from + 8 * i);
+}
+
+#else
+
+INLINE void read_kernel_now(void *to, u32 size, u64 from)
+{
+	read_kernel(to, size, from);
+}
+
+INLINE void read_kernel_words(u64 *to, u32 n, u64 from)
+{
+	read_kernel(to, 8 * n, from);
+}
+
+#endif
+
+#define READ_KERNEL(dst, base, offset) read_kernel_now(&(dst), sizeof(dst), (base) + (offset))
 /* x86-64: struct pt_regs of a system call ends its thread's kernel stack. */
 #define KERNEL_STACK 16384
 #define PT_REGS 168

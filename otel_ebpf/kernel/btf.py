@@ -163,10 +163,21 @@ class Btf:
         Raises:
             MemberNotFound: the kernel's BTF has no such function.
         """
-        self.find({name}, (FUNC,))
-        position = self._found.get((FUNC, name))
+        return self._id(FUNC, name, "function")
+
+    def struct_id(self, name: str) -> int:
+        """The BTF id of a structure.
+
+        Raises:
+            MemberNotFound: the kernel's BTF has no such structure.
+        """
+        return self._id(_STRUCT, name, "struct")
+
+    def _id(self, kind: int, name: str, word: str) -> int:
+        self.find({name}, (kind,))
+        position = self._found.get((kind, name))
         if position is None:
-            raise MemberNotFound(f"there is no function {name} in {self.where}")
+            raise MemberNotFound(f"there is no {word} {name} in {self.where}")
         return self._starts.index(position, 1)
 
     def _walk(

@@ -27,10 +27,10 @@ from otel_ebpf.kernel.compiled import (
     Function,
     MapDefinition,
 )
+from otel_ebpf.kernel.kernel_calls import BY_ID, CALL, mend_calls
 from otel_ebpf.kernel.loops import mend_loops
 
 _LOAD_64 = 0x18
-_CALL = 0x85
 _COMPILER = ("libbcc", "libLLVM", "libclang", "libbpf")
 _MEND = "reinstall otel-ebpf; if it stays, report it with `otel-ebpf doctor`"
 
@@ -87,7 +87,7 @@ def _functions(lib: Any, module: int, indices: dict[int, int]) -> tuple[Function
     for index in range(lib.bpf_num_functions(module)):
         name = lib.bpf_function_name(module, index)
         size = lib.bpf_function_size(module, name)
-        code = mend_loops(ct.string_at(lib.bpf_function_start(module, name), size))
+        code = mend_calls(mend_loops(ct.string_at(lib.bpf_function_start(module, name), size)))
         found.append(Function(name.decode(), code, _used_maps(name.decode(), code, indices)))
     return tuple(found)
 
@@ -104,7 +104,7 @@ def _used_maps(name: str, code: bytes, indices: dict[int, int]) -> tuple[tuple[i
         second_half = operation == _LOAD_64
         if operation == _LOAD_64 and source == MAP_BY_DESCRIPTOR and number in indices:
             used.append((at, indices[number]))
-        elif source and operation in (_LOAD_64, _CALL):
+        elif source and (operation == _LOAD_64 or (operation == CALL and source != BY_ID)):
             # A global variable, say, or a call of a function that was not inlined.
             raise KernelError(
                 f"instruction {at} of {name} refers to something that is no map "

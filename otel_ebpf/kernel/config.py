@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from otel_ebpf.errors import KernelError, UsageError
 from otel_ebpf.kernel import tries
+from otel_ebpf.kernel.btf import Btf
+from otel_ebpf.kernel.kernel_calls import marked, word_reads
 
 CAPTURE_DEFAULT = 1024
 CAPTURE_LIMIT = 4096
@@ -99,7 +101,8 @@ class KernelConfig:
         receives: where a receive's arguments come from: ``registers`` (saved at the
             call's entry by the kernel), ``entries`` (probes), or ``auto``: registers
             where they can be read.
-        task_reads: how the running task is read: ``direct`` (typed pointers), ``calls``
+        task_reads: how the kernel's memory is read: ``direct`` (the running task by typed
+            pointers, the rest too where the kernel lets programs make them), ``calls``
             (bpf_probe_read_kernel), or ``auto``: direct where the kernel takes it.
         header_blocks: uprobes tell of header blocks, which takes memory.
     """
@@ -154,3 +157,10 @@ class KernelConfig:
                 ) from None
             return []
         return [f"-DDIRECT_{name}={offset}" for name, offset in members.items()]
+
+    def memory_cflags(self, btf: Btf) -> list[str]:
+        """Definitions with which bpf/task.h reads other memory of the kernel directly, or none."""
+        words = None if self.task_reads == "calls" else word_reads(btf)
+        if words is None:
+            return []
+        return [f"-DKERNEL_WORDS={marked(words[0])}", f"-DKERNEL_WORDS_TYPE={words[1]}"]

@@ -44,9 +44,11 @@ class Materials:
         self._offsets: dict[str, int] = {}
         self._programs: Obtaining | None = None
         try:
-            self._offsets = kernel_offsets(Btf.load())
+            btf = Btf.load()
+            self._offsets = kernel_offsets(btf)
             check_neighbours(self._offsets)
             flags = config.cflags() + config.task_cflags(self._offsets)
+            flags += config.memory_cflags(btf)
             self._programs = Obtaining(bpf_dir(), flags)
         except KernelError as error:
             self._error = error

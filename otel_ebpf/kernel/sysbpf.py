@@ -60,6 +60,19 @@ def read_task_program(offsets: Sequence[int], size: int) -> bytes:
     return call + b"".join(steps) + RETURN_ONE
 
 
+def read_words_program(cast: int, words: int) -> bytes:
+    """r0 = cast(8, words), both BTF ids, then parts of words of it at the 16th and before."""
+    steps = [
+        struct.pack("<BBhi", 0xB7, 1, 0, 8),
+        struct.pack("<BBhi", 0xB7, 2, 0, words),
+        struct.pack("<BBhi", 0x85, 0x20, 0, cast),
+        struct.pack("<BBhi", 0x79, 0x01, 120, 0),
+        struct.pack("<BBhi", 0x61, 0x01, 4, 0),
+        struct.pack("<BBhi", 0x69, 0x01, 2, 0),
+    ]
+    return b"".join(steps) + RETURN_ONE
+
+
 def supported_machine() -> bool:
     """Whether this machine's system call numbers are known."""
     return platform.machine() in _NUMBERS

@@ -45,6 +45,18 @@ def read_task(offsets: Sequence[int], size: int) -> None:
     load(sysbpf.TRACEPOINT, sysbpf.read_task_program(offsets, size))
 
 
+def read_words(cast: int, words: int) -> None:
+    """Makes typed memory of an address and reads it (bpf_rdonly_cast, 6.2), in every kind of
+    program that wants to.
+
+    Args:
+        cast: BTF id of that function.
+        words: BTF id of a structure.
+    """
+    for kind in (sysbpf.TRACEPOINT, sysbpf.RAW_TRACEPOINT, sysbpf.KPROBE):
+        load(kind, sysbpf.read_words_program(cast, words))
+
+
 def attach_raw_tracepoint(name: str) -> None:
     """A raw tracepoint, by its bare name; tracefs is not needed."""
     with _program(sysbpf.RAW_TRACEPOINT) as program, ExitStack() as stack:
