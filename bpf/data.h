@@ -33,7 +33,7 @@ INLINE int run_data(void *ctx)
 			count(STAT_SELF);
 		return 0;
 	}
-	find_unit(o, op);
+	find_unit(o, op, st);
 	if (op->turns && r->direction == INGRESS)
 		turn_does(0); /* until it is known what that was */
 	u32 first = op->go && !op->streams ? go_new_streams(op, st) : 0;

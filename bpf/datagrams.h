@@ -99,7 +99,7 @@ INLINE int run_datagram_who(void *ctx)
 	r->parent_uid = r->caller_uid = r->context_uid = 0;
 	r->caller_goid = r->caller_site = r->ref_ts = 0;
 	r->flags &= FLAG_DEFERRED;
-	find_unit(o, op);
+	find_unit(o, op, 0);
 	if (asks) {
 		r->uid = conf->uid++;
 		dns_query_map.update(&query, &r->uid);

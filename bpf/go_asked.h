@@ -115,7 +115,7 @@ INLINE int run_go_asked(void *ctx)
 		if (s->walked >= s->chunk)
 			break;
 		if (!s->walking)
-			go_walk_of(&s->walk, asker->type, asker->context);
+			go_walk_of(&s->walk, asker->type, asker->context, tgid);
 		if (end == GO_WALKS)
 			end = go_walk_on(&s->walk, pi, tgid);
 		s->walking = end == GO_WALKS;

@@ -37,23 +37,22 @@ INLINE u64 go_inter(u32 tgid, u64 itab)
 }
 
 /* A walk begins at this interface, or at the one that is kept at `at`. */
-INLINE void go_walk_of(struct go_walk_t *w, u64 itab, u64 context)
+INLINE void go_walk_of(struct go_walk_t *w, u64 itab, u64 context, u32 tgid)
 {
 	w->itab = itab;
 	w->context = context;
 	w->before = 0;
 	w->kind = 0;
 	w->depth = 0;
-	w->inter = 0;
-	READ_USER(w->inter, itab, 0);
+	w->inter = go_inter(tgid, itab);
 }
 
-INLINE void go_walk_from(struct go_walk_t *w, u64 at)
+INLINE void go_walk_from(struct go_walk_t *w, u64 at, u32 tgid)
 {
 	u64 words[2] = {};
 
 	read_user(words, sizeof(words), at);
-	go_walk_of(w, words[0], words[1]);
+	go_walk_of(w, words[0], words[1], tgid);
 }
 
 /* To the context above. False: there is none. */

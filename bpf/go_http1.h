@@ -56,7 +56,7 @@ INLINE void go_find_work(void *ctx, struct op_t *op, struct proc_info_t *pi)
 
 	if (!work || !s)
 		return;
-	go_walk_of(&s->walk, work->itab, work->context);
+	go_walk_of(&s->walk, work->itab, work->context, r->tgid);
 	go_find_context(ctx, op, s, pi);
 }
 
@@ -66,37 +66,48 @@ INLINE u64 go_part(struct go_scan_t *s, s32 offset)
 	return s->block[(offset >> 3) & 31];
 }
 
+/* Proves that net/http's `pc` is over this connection, and finds the one slot of its queue of
+ * requests. */
+INLINE bool go_bind_client(struct op_t *op, struct socket_state_t *st, struct go_scan_t *s,
+			   struct proc_info_t *pi, u64 pc)
+{
+	u64 queue = 0;
+
+	if (!go_conn_beneath(pi, pc + pi->pc_conn, (s32)op->rec.fd))
+		return false;
+	READ_USER(queue, pc, pi->pc_reqch);
+	if (read_user(s->block, GO_HCHAN, queue) || go_part(s, pi->hchan_qcount + 8) != 1)
+		return false;
+	st->go_slot = go_part(s, pi->hchan_buf);
+	st->go_pool = pc;
+	return true;
+}
+
 /* A response arrives on a client connection's read loop: the caller still waits, and
- * the queue's one slot holds its request. Objects are read whole, for every read costs. */
+ * the queue's slot holds its request; empty, it holds zeros. */
 INLINE void go_find_caller(void *ctx, struct op_t *op, struct socket_state_t *st,
 			   struct proc_info_t *pi, u64 pc)
 {
 	struct __socket_data *r = &op->rec;
 	struct go_scan_t *s = go_scan();
-	u64 queue = 0, slots, entry, channel, waiter = 0, g = 0, goid, parent_goid, context;
+	u64 channel, waiter = 0, g = 0, goid, parent_goid, context;
 	u8 rule = RULE_NONE, responded = 0;
 
 	if (!s)
 		return;
-	if (st->go_pool != pc) {
-		if (!go_conn_beneath(pi, pc + pi->pc_conn, (s32)r->fd))
-			return;
-		st->go_pool = pc;
-	}
+	if (st->go_pool != pc && !go_bind_client(op, st, s, pi, pc))
+		return;
 	r->flags |= FLAG_GO_POOLED;
-	READ_USER(queue, pc, pi->pc_reqch);
-	if (read_user(s->block, GO_HCHAN, queue) || go_part(s, pi->hchan_qcount) != 1) {
+	if (read_user(s->block, GO_ENTRY, st->go_slot))
+		return;
+	channel = go_part(s, pi->rc_ch);
+	if (!channel) {
 		count(STAT_GO_NOT_PARKED);
 		return;
 	}
-	slots = go_part(s, pi->hchan_buf);
-	entry = slots + go_part(s, pi->hchan_recvx) * (u16)go_part(s, pi->hchan_elemsize);
-	if (read_user(s->block, GO_ENTRY, entry))
-		return;
-	channel = go_part(s, pi->rc_ch);
 	context = pi->rc_treq >= 0 ? go_part(s, pi->rc_treq) + pi->treq_ctx
 				   : go_part(s, pi->rc_req) + pi->request_ctx;
-	go_walk_from(&s->walk, context);
+	go_walk_from(&s->walk, context, r->tgid);
 	go_find_context(ctx, op, s, pi);
 	READ_USER(waiter, channel, pi->hchan_recvq);
 	if (!waiter) {

@@ -22,6 +22,8 @@ INLINE int run_go(void *ctx)
 	if (r->direction == EGRESS) {
 		if (pi)
 			go_find_work(ctx, op, pi);
+	} else if (pi && st && st->go_pool && !pi->round_trip && r->begins != BEGINS_REQUEST) {
+		go_find_caller(ctx, op, st, pi, st->go_pool);
 	} else if (pi && st && (pi->http1 || pi->round_trip)) {
 		struct go_key key = {.goid = r->goid, .tgid = tgid};
 		struct go_conn_t *gc = go_conn_map.lookup(&key);

@@ -28,14 +28,21 @@ INLINE long read_moved_most(struct op_t *op, void *to, u64 size, u32 most, u64 f
 	return size > most ? -1 : read_kernel(to, size, from);
 }
 
+/* Words, for the compiler would copy and clear arrays of bytes one by one. */
+INLINE void set_head(struct op_t *op, const u64 *first)
+{
+	u64 *head = (u64 *)op->head;
+
+	for (u32 i = 0; i < sizeof(op->head) / 8; i++)
+		head[i] = first && i < INFER_BYTES / 8 ? first[i] : 0;
+}
+
 /* Fills op->head with the first bytes of the run: `had` from earlier segments, the others
  * from this one, however many buffers they are spread over. Returns their number, or -1
  * when this segment cannot be read. */
 INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 {
-	__builtin_memset(op->head, 0, sizeof(op->head));
-	if (had)
-		__builtin_memcpy(op->head, st->before, INFER_BYTES);
+	set_head(op, had ? st->before : 0);
 	/* What has been done is kept in memory: the verifier then sees the same after every
 	 * round, and what follows the loop is looked at once. */
 	op->left = op->limit && op->limit < op->count ? op->limit : op->count;

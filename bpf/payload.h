@@ -155,8 +155,7 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 	char *to = b->data + at + sizeof(struct __socket_data);
 	if (read_user_most(to, want, CAPTURE_MAX, op->buf))
 		return false;
-	__builtin_memset(op->head + INFER_BYTES, 0, sizeof(op->head) - INFER_BYTES);
-	__builtin_memcpy(op->head, to, INFER_BYTES);
+	set_head(op, (u64 *)to);
 	op->copied = 1;
 	if (op->at_entry) {
 		st->sent.generation = b->generation;

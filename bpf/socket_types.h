@@ -102,7 +102,8 @@ struct socket_state_t {
 	u32 go_told; /* streams up to this one were told of */
 	u32 go_aged; /* streams up to this one had begun at the first of those looks */
 	u64 before[2]; /* those bytes */
-	u64 go_pool; /* net/http.persistConn over it, once that is proved */
+	u64 go_pool; /* net/http.persistConn over it, once that is proved, */
+	u64 go_slot; /* and where that has the request which waits for a response */
 	struct sent_t sent;
 	u16 local_port;
 	u16 peer_port;

@@ -110,7 +110,7 @@ int exit_connect(struct sys_exit_args *c)
 	struct op_t *op = op_start(id, EGRESS, args.fd, CALL_CONNECT, bpf_ktime_get_ns());
 	if (!st || !op)
 		return 0;
-	find_unit(o, op);
+	find_unit(o, op, 0);
 	inherit(op, st, op->rec.ts);
 	if (op->turns)
 		turn_connects(sk, st, op->rec.ts);

@@ -2,6 +2,7 @@
 #ifndef OTEL_EBPF_UNIT_H
 #define OTEL_EBPF_UNIT_H
 
+#include "infer.h"
 #include "socket.h"
 
 #define UNIT_GOROUTINE 0x80000000ULL
@@ -85,9 +86,22 @@ INLINE void go_by_scheduler(struct proc_info_t *pi, u64 thread, u64 *g, u64 *goi
 	}
 }
 
+/* Which goroutine moves this segment shows nothing: a server's response is that of the connection's
+ * request, and who asks over a pool's connection is not who writes and reads there. Each read of a
+ * program's memory that is left out counts. */
+INLINE bool go_unit_is_idle(struct op_t *op, struct socket_state_t *st, struct proc_info_t *pi)
+{
+	bool sent = op->rec.direction == EGRESS;
+
+	if (st->protocol != PROTOCOL_HTTP1 || st->tls || pi->works || pi->newproc ||
+	    pi->identity != GO_BY_TLS)
+		return false;
+	return st->role == ROLE_SERVER ? sent : st->go_pool && (sent || !pi->round_trip);
+}
+
 /* Fills unit and goid. unit stays 0 where a Go thread runs no goroutine:
- * what a runtime thread does belongs to no request. */
-INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
+ * what a runtime thread does belongs to no request. `st`: the socket, if there is one. */
+INLINE void find_unit(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st)
 {
 	struct __socket_data *r = &op->rec;
 	u32 tgid = r->tgid;
@@ -108,6 +122,8 @@ INLINE void find_unit(struct member_fields_offset *o, struct op_t *op)
 	op->births = pi->births < 255;
 	op->works = pi->works;
 	r->flags |= FLAG_GO;
+	if (st && go_unit_is_idle(op, st, pi))
+		return;
 	if (pi->g_goid < 0)
 		return; /* its goroutines cannot be told apart */
 	u64 g = 0;
