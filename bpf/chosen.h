@@ -27,12 +27,36 @@ INLINE void self_conn_addr(struct self_conn_t *key, u8 family, const u8 *addr)
 	}
 }
 
+INLINE u32 *chosen_slot(u32 tgid)
+{
+	int slot = tgid & (CHOSEN_SLOTS - 1);
+
+	return chosen_slots.lookup(&slot);
+}
+
+/* Another process has this number now. */
+INLINE void chosen_anew(u32 tgid)
+{
+	u32 *known = chosen_slot(tgid);
+
+	if (known && *known == tgid)
+		*known = 0;
+}
+
 /* A process was chosen, or none had to be. */
 INLINE bool process_chosen(struct trace_conf_t *conf, u32 tgid)
 {
 	/* Where ports choose too, the socket decides. */
-	return !(conf->filter & FILTER_PROCESSES) || (conf->filter & FILTER_PORTS) ||
-	       target_map.lookup(&tgid);
+	if (!(conf->filter & FILTER_PROCESSES) || (conf->filter & FILTER_PORTS))
+		return true;
+	u32 *known = chosen_slot(tgid);
+	if (known && *known == tgid)
+		return true;
+	if (!target_map.lookup(&tgid))
+		return false;
+	if (known)
+		*known = tgid;
+	return true;
 }
 
 /* Ports choose services: a server socket on a chosen port chooses its process. */

@@ -78,7 +78,8 @@ INLINE u32 go_walk_on(struct go_walk_t *w, struct proc_info_t *pi, u32 tgid)
 
 	if (!w->context || w->depth >= CONTEXT_DEPTH)
 		return GO_ENDS_NOWHERE;
-	if (go_context_map.lookup(&key))
+	/* A request's context is below its connection's. */
+	if (w->depth && go_context_map.lookup(&key))
 		return GO_ENDS_CONTEXT;
 	if (!grpc || read_user(w->words, VALUE_CTX_SIZE, w->context)) {
 		w->words[5] = 0;

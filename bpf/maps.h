@@ -41,6 +41,9 @@ BPF_HASH(proc_info_map, u32, struct proc_info_t, 4096);
 BPF_HASH(socket_state_map, u64, struct socket_state_t, MAX_SOCKETS);
 /* Processes chosen by --pid, --exe or --port, when a choice was made. */
 BPF_HASH(target_map, u32, u32, 16384);
+/* Of these, the latest that was asked for of each slot: an array is looked at in no time. */
+#define CHOSEN_SLOTS 8192 /* a power of two */
+BPF_ARRAY(chosen_slots, u32, CHOSEN_SLOTS);
 /* Processes whose end was told, until their number is given away again. */
 BPF_TABLE("lru_hash", u32, u32, ended_map, 8192);
 /* The agent's own connections, so that the other side of them is left alone. */

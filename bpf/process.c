@@ -68,6 +68,7 @@ int on_fork(struct raw_args *c)
 		return 0;
 	}
 	ended_map.delete(&tgid); /* whoever had this number before */
+	chosen_anew(tgid);
 	struct trace_conf_t *conf = config();
 	if (!conf || parent == conf->self_tgid)
 		return 0;
@@ -181,6 +182,7 @@ int prog_sweep(void *c)
 		python_info_map.delete(&tgid);
 		pool_map.delete(&tgid);
 		target_map.delete(&tgid);
+		chosen_anew(tgid);
 	}
 	tell_process(c, type, tgid, type == RECORD_EXIT ? tgid : (u32)id, 0);
 	return 0;
