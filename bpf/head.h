@@ -29,12 +29,14 @@ INLINE long read_moved_most(struct op_t *op, void *to, u64 size, u32 most, u64 f
 }
 
 /* Words, for the compiler would copy and clear arrays of bytes one by one. */
-INLINE void set_head(struct op_t *op, const u64 *first)
+INLINE void set_head(struct op_t *op, u64 first, u64 second)
 {
 	u64 *head = (u64 *)op->head;
 
-	for (u32 i = 0; i < sizeof(op->head) / 8; i++)
-		head[i] = first && i < INFER_BYTES / 8 ? first[i] : 0;
+	head[0] = first;
+	head[1] = second;
+	for (u32 i = INFER_BYTES / 8; i < sizeof(op->head) / 8; i++)
+		head[i] = 0;
 }
 
 /* Fills op->head with the first bytes of the run: `had` from earlier segments, the others
@@ -42,7 +44,7 @@ INLINE void set_head(struct op_t *op, const u64 *first)
  * when this segment cannot be read. */
 INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 {
-	set_head(op, had ? st->before : 0);
+	set_head(op, had ? st->before[0] : 0, had ? st->before[1] : 0);
 	/* What has been done is kept in memory: the verifier then sees the same after every
 	 * round, and what follows the loop is looked at once. */
 	op->left = op->limit && op->limit < op->count ? op->limit : op->count;

@@ -155,7 +155,7 @@ INLINE bool copy_at_once(void *ctx, struct op_t *op, struct socket_state_t *st, 
 	char *to = b->data + at + sizeof(struct __socket_data);
 	if (read_user_most(to, want, CAPTURE_MAX, op->buf))
 		return false;
-	set_head(op, (u64 *)to);
+	set_head(op, *(u64 *)to, *(u64 *)(to + 8));
 	op->copied = 1;
 	if (op->at_entry) {
 		st->sent.generation = b->generation;

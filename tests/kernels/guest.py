@@ -95,6 +95,8 @@ def attempt(receives: str, reads: str) -> str:
 def kernel_tls() -> str:
     """A process asks for another encryption, which is not there, and another for TLS."""
     module = os.open("/tls.ko", os.O_RDONLY)
+    if not os.fstat(module).st_size:
+        return "it has no kernel TLS"
     if ctypes.CDLL(None, use_errno=True).syscall(FINIT_MODULE, module, b"", 0):
         raise OSError(ctypes.get_errno(), "the module for TLS is refused")
     told: list[int] = []
