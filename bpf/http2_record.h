@@ -38,7 +38,7 @@ INLINE bool http2_record(struct op_t *op, struct http2_walk_t *w, struct socket_
 	r->segments = 1;
 	r->ref_ts = (u64)half->serial << 32 | (u64)(half->untold | w->told) << 16 | w->mid;
 	r->size = (sizeof(*r) + out + 7) & ~7;
-	__builtin_memcpy(to, r, sizeof(*r));
+	*(struct __socket_data *)to = *r; /* by words, unlike bytes' memcpy */
 	half->serial += 1;
 	half->untold = w->lost; /* behind these frames */
 	w->lost = 0;
