@@ -13,93 +13,28 @@ begun and was still going on.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from otel_ebpf.correlation.copies import Copies
 from otel_ebpf.correlation.frames import RULE as FRAME
 from otel_ebpf.correlation.frames import Frames
+from otel_ebpf.correlation.identities import CONTEXT_BITS, numbered, own_rule
 from otel_ebpf.correlation.late import Late
 from otel_ebpf.correlation.live import Live, own_number
 from otel_ebpf.correlation.model import Endpoints
 from otel_ebpf.correlation.threads import Threads
-from otel_ebpf.correlation.turns import TURN, Pools, Turns
+from otel_ebpf.correlation.turns import TURN, Turns
+from otel_ebpf.correlation.watched import Watched, stats_of
 from otel_ebpf.correlation.workers import Workers
 
 MAX_HELD = 65_536
 """Requests held at once; above it the oldest is let go without a parent."""
 MAX_OPEN = 65_536
 """Exchanges of one process that are looked at as open; above it the oldest is not."""
-SHARED_AT_LEAST = 16
-"""Exchanges that shared an identity with one they overlapped, before that counts."""
-SHARED_AT_MOST = 0.05
-"""Share of exchanges that may. Addresses that are used again share by chance, as if."""
-
 SOLE = "sole_in_flight"
-CONTEXT = "python.context"
 AWAITED = "python.awaited"
 COPIED = "python.copied"
-VIRTUAL = "java.virtual_thread"
-TASK = "rust.tokio_task"
-CONTEXT_BITS = (1 << 48) - 1
-"""Of an identity: a context's address. Above them is the number of its task, if it has one."""
-
-
-def numbered(identity: int) -> bool:
-    """Whether it is a virtual thread's of Java, or a task's of tokio: one or two of the highest
-    bits, then its number, which is small. CPython's are addresses below the task's number, and old
-    recordings have 16 bits of that."""
-    return identity >> 32 in (1 << 31, 3 << 30)
-
-
-def _own_rule(identity: int) -> str:
-    if numbered(identity):
-        return TASK if identity >> 62 == 3 else VIRTUAL
-    return CONTEXT
-
-
-class _Process:
-    __slots__ = (
-        "alone",
-        "answered",
-        "answering",
-        "crowded",
-        "frames",
-        "held",
-        "last",
-        "late",
-        "open",
-        "own_account",
-        "pools",
-        "shared",
-        "turns",
-        "virtual",
-        "workers",
-    )
-
-    def __init__(self) -> None:
-        self.turns: Turns | None = None
-        self.frames: Frames | None = None
-        self.late: Late | None = None
-        self.workers: Workers | None = None
-        self.pools = Pools()
-        self.crowded = 0
-        """Nanoseconds when an exchange began while another was open."""
-        self.virtual = False
-        """Virtual threads have made requests; who bore them is not told."""
-        self.own_account = False
-        """It has made requests while no exchange was open."""
-        self.open: dict[int, Live] = {}
-        """Server exchanges by their id(), in the order in which they were read."""
-        self.held: deque[Live] = deque()
-        self.answering: dict[int, tuple[int, int]] = {}
-        """id() of an exchange whose response has begun -> its identity, and when that came
-        to be."""
-        self.last: dict[int, tuple[int, int]] = {}
-        """Identity -> (ns of its latest response, hash of the connection)."""
-        self.answered = 0
-        self.shared = 0
-        self.alone = True
 
 
 class Anchors:
@@ -125,7 +60,7 @@ class Anchors:
         self._bind_late = bind_late
         self._abstain = abstain
         self._counts = counts
-        self.processes: dict[int, _Process] = {}
+        self.processes: dict[int, Watched] = {}
         """Those that have shown an identity."""
         self._by_identity: dict[tuple[int, int], list[Live]] = {}
         self.held = 0
@@ -137,7 +72,7 @@ class Anchors:
 
     def watch(self, pid: int, open_now: list[Live]) -> None:
         """This process shows identities; ``open_now`` are its exchanges, as they were read."""
-        process = self.processes[pid] = _Process()
+        process = self.processes[pid] = Watched()
         for x in open_now:
             process.open[id(x)] = x
         if len(open_now) > 1:
@@ -176,7 +111,7 @@ class Anchors:
         the loop. ``opened``: before its connection was asked for, of which it is the first.
         ``timer_due``: a timer may have written it instead. ``frame``: Node's async context."""
         process = self.processes[x.pid]
-        turns = process.turns = process.turns or self._new_turns(process, proxy)
+        turns = process.turns_of(proxy)
         idle = process.pools.taken(x, turns.request(cause))
         kept = self._keep(process, x)
         if frame and kept and not own_number(x.uid):
@@ -243,7 +178,7 @@ class Anchors:
             return
         if not numbered(identity):
             self.copies.answered(server.pid)
-        self._compare(process, server, identity, born, ts)
+        process.sharing.compare(server, identity, born, ts)
         process.answering[id(server)] = identity, born
         self._claim_all(process, server, identity, max(born, server.start), ts)
 
@@ -252,7 +187,7 @@ class Anchors:
     ) -> None:
         """Its response begins, after message ``cause`` was read in the same turn."""
         process = self.processes[server.pid]
-        turns = process.turns = process.turns or self._new_turns(process, proxy)
+        turns = process.turns_of(proxy)
         alone = len(process.open) == 1
         turns.answered(server, cause, timer_due, alone)
         frames = process.frames
@@ -280,7 +215,8 @@ class Anchors:
             self._claim_turns(process, process.turns, server, server.end)
         follows = process.turns or process.workers or process.virtual
         if follows and process.crowded < server.start and not process.own_account:
-            self._claim_sole(process, server)
+            for x in process.sole_claims(server):  # no other was open during all of it
+                self._bind(x, server, SOLE)
         identity, born = process.answering.pop(id(server), (0, 0))
         if identity:  # what was asked for while the response was on its way
             self._claim_all(process, server, identity, max(born, server.start), server.end)
@@ -301,55 +237,16 @@ class Anchors:
 
     def stats(self) -> dict[str, int]:
         """Counters for the ledger."""
-        processes = self.processes.values()
-        beliefs = [b for p in processes if p.workers for b in p.workers.believed()]
-        turns = [p.turns for p in processes if p.turns is not None]
-        frames = [p.frames for p in processes if p.frames is not None]
-        return {
-            "requests_held": self.held,
-            "workers_tested": sum(b.tested for b in beliefs),
-            "workers_right": sum(b.right for b in beliefs),
-            "workers_rules_closed": sum(not b.open for b in beliefs),
-            "turns_tested": sum(t.guarded.tested for t in turns),
-            "turns_right": sum(t.guarded.right for t in turns),
-            "turns_against_guards_tested": sum(t.against.tested for t in turns),
-            "turns_against_guards_right": sum(t.against.right for t in turns),
-            "async_contexts_tested": sum(f.guarded.tested + f.against.tested for f in frames),
-            "async_contexts_right": sum(f.guarded.right + f.against.right for f in frames),
-            "identities_compared": sum(p.answered for p in processes),
-            "identities_shared": sum(p.shared for p in processes),
-            "processes_with_shared_identities": sum(not p.alone for p in processes),
-        }
+        return {"requests_held": self.held, **stats_of(self.processes.values())}
 
     def checks(self, pid: int) -> dict[str, int | str]:
         """The same for one process: whether it is believed, and the tests behind that."""
         process = self.processes.get(pid)
-        told: dict[str, int | str] = {}
-        if process is None:
-            return told
-        turns = process.turns
-        if turns is not None:
-            guarded, against = turns.guarded, turns.against
-            told["turns"] = "believed" if turns.believed(True) else "not believed"
-            told["turns_right"] = f"{guarded.right} of {guarded.tested}"
-            if against.tested:
-                told["turns_against_guards_right"] = f"{against.right} of {against.tested}"
-        frames = process.frames
-        if frames is not None:
-            told["async_contexts"] = "believed" if frames.believed(True) else "not believed"
-            rules = (frames.guarded, frames.against)
-            right, tested = sum(r.right for r in rules), sum(r.tested for r in rules)
-            told["async_contexts_right"] = f"{right} of {tested}"
-        if process.workers is not None:
-            told.update(process.workers.checks())
-        if process.answered:
-            told["contexts"] = "believed" if process.alone else "not believed"
-            told["contexts_shared"] = f"{process.shared} of {process.answered}"
-        return told
+        return process.checks() if process is not None else {}
 
     # -- inside ----------------------------------------------------------------------
 
-    def _keep(self, process: _Process, x: Live) -> bool:
+    def _keep(self, process: Watched, x: Live) -> bool:
         if not process.open:
             process.own_account = True
             self._abstain(x, "no_request_was_open")
@@ -361,14 +258,7 @@ class Anchors:
             self._let_go_of_oldest()
         return True
 
-    @staticmethod
-    def _new_turns(process: _Process, proxy: bool) -> Turns:
-        turns = Turns(proxy)
-        for server in process.open.values():
-            turns.read(server)
-        return turns
-
-    def _claim_turns(self, process: _Process, turns: Turns, server: Live, until: int) -> None:
+    def _claim_turns(self, process: Watched, turns: Turns, server: Live, until: int) -> None:
         frames, alone = process.frames, len(process.open) == 1
         for x in turns.claimed(server):
             if not x.settled and server.start <= x.start <= until:
@@ -377,25 +267,8 @@ class Anchors:
                     for other in frames.shared(x, server, turns, alone, until):
                         self._bind(other, server, FRAME)
 
-    def _claim_sole(self, process: _Process, server: Live) -> None:
-        """No other exchange was open during all of this one."""
-        turns, workers = process.turns, process.workers
-        for x in process.held:
-            if x.settled or x.claimed or x.relayed:
-                continue
-            if x.identities and not numbered(x.identities[0]):
-                continue
-            if not server.start <= x.start <= server.end:
-                continue
-            if turns is not None:
-                owner = turns.owner(x.uid)
-                if (owner is not None and owner is not server) or turns.contradicted(x.uid):
-                    continue
-            if workers is None or not workers.disagree(x):
-                self._bind(x, server, SOLE)
-
     def _claim_all(
-        self, process: _Process, server: Live, identity: int, since: int, until: int
+        self, process: Watched, server: Live, identity: int, since: int, until: int
     ) -> None:
         """What was written by this task; what was copied from its context."""
         self._claim(process, server, identity, since, until)
@@ -403,9 +276,7 @@ class Anchors:
         if context != identity:
             self._claim(process, server, context, since, until)
 
-    def _claim(
-        self, process: _Process, server: Live, identity: int, since: int, until: int
-    ) -> None:
+    def _claim(self, process: Watched, server: Live, identity: int, since: int, until: int) -> None:
         held = self._by_identity.pop((server.pid, identity), None)
         if held is None:
             return
@@ -420,39 +291,22 @@ class Anchors:
             copied = [born for born in x.born[: at + 1] if born]
             if copied and min(copied) < server.start:
                 earlier.append(x)  # begun for an earlier exchange
-            elif not process.alone:
+            elif not process.sharing.alone:
                 self._abstain(x, "identity_is_shared")
             else:
-                own = _own_rule(identity)
+                own = own_rule(identity)
                 self._bind(x, server, COPIED if copied else AWAITED if at else own)
                 self.copies.decided(x.pid, bool(copied))
         if earlier:
             self._by_identity[server.pid, identity] = earlier
 
-    def _compare(self, process: _Process, server: Live, identity: int, born: int, ts: int) -> None:
-        """Two exchanges that overlapped, on two connections, under one identity: then it does
-        not tell requests apart. By chance (an address used again) that is rare."""
-        process.answered += 1
-        connection = id(server.endpoints)
-        before = process.last.get(identity)
-        if before is not None and before[0] > max(server.start, born) and before[1] != connection:
-            process.shared += 1
-        process.last[identity] = (ts, connection)
-        if len(process.last) > 4096:
-            del process.last[next(iter(process.last))]
-        if process.answered >= 1 << 20:
-            process.answered >>= 1
-            process.shared >>= 1
-        few = process.shared < SHARED_AT_LEAST
-        process.alone = few or process.shared <= process.answered * SHARED_AT_MOST
-
-    def _end(self, process: _Process) -> None:
+    def _end(self, process: Watched) -> None:
         process.open.clear()
         self._abandon(process)
         if process.late is not None:
             process.late.end()
 
-    def _abandon(self, process: _Process) -> None:
+    def _abandon(self, process: Watched) -> None:
         """Lets go of requests that no exchange can claim any more."""
         first = next(iter(process.open.values())).start if process.open else 1 << 63
         held = process.held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otel_ebpf.correlation import anchors, copies
+from otel_ebpf.correlation import anchors, copies, identities
 from otel_ebpf.events import layout
 from tests.unit.correlation.world import (
     MS,
@@ -43,8 +43,8 @@ def test_interleaved_requests_of_one_loop_are_told_apart_by_their_contexts() -> 
     answer(world, first, A)
     answer(world, second, B)
     world.wait(SECOND)
-    assert_child(world.span("/of-a"), world.server_span("/a"), anchors.CONTEXT)
-    assert_child(world.span("/of-b"), world.server_span("/b"), anchors.CONTEXT)
+    assert_child(world.span("/of-a"), world.server_span("/a"), identities.CONTEXT)
+    assert_child(world.span("/of-b"), world.server_span("/b"), identities.CONTEXT)
 
 
 def test_a_child_task_belongs_to_those_that_wait_for_it() -> None:
@@ -72,7 +72,7 @@ def test_an_address_that_is_used_again_does_not_reach_into_another_exchange() ->
     answer(world, wire, A)
     world.wait(SECOND)
     assert_root(world.span("/early"))
-    assert_child(world.span("/late"), world.server_span("/second"), anchors.CONTEXT)
+    assert_child(world.span("/late"), world.server_span("/second"), identities.CONTEXT)
     assert world.counts["no_parent.no_response_of_its_task"] == 1
 
 
@@ -87,7 +87,7 @@ def test_a_request_after_the_response_is_nobodys() -> None:
     answer(world, other, B)
     call(world, "/on-its-own-account", A)
     world.wait(SECOND)
-    assert_child(world.span("/in-time"), world.server_span("/a"), anchors.CONTEXT)
+    assert_child(world.span("/in-time"), world.server_span("/a"), identities.CONTEXT)
     assert_root(world.span("/left-over"))
     assert_root(world.span("/on-its-own-account"))
     assert world.counts["no_parent.no_request_was_open"] == 1
@@ -103,12 +103,12 @@ def test_a_streaming_response_claims_what_came_before_it_began_and_before_it_end
     world.feed(wire.server.send(b"67890"))
     world.wait(SECOND)
     for path in ("/before", "/between"):
-        assert_child(world.span(path), world.server_span("/stream"), anchors.CONTEXT)
+        assert_child(world.span(path), world.server_span("/stream"), identities.CONTEXT)
 
 
 def test_contexts_that_several_requests_share_are_not_believed_any_more() -> None:
     world = World()
-    for number in range(anchors.SHARED_AT_LEAST + 1):
+    for number in range(identities.SHARED_AT_LEAST + 1):
         first, second = world.wire(1, 2), world.wire(1, 2)
         world.asked(first, f"/a{number}")
         world.asked(second, f"/b{number}")
@@ -116,7 +116,7 @@ def test_contexts_that_several_requests_share_are_not_believed_any_more() -> Non
         answer(world, first, A)
         answer(world, second, A)
     world.wait(SECOND)
-    assert_root(world.span(f"/out{anchors.SHARED_AT_LEAST}"))
+    assert_root(world.span(f"/out{identities.SHARED_AT_LEAST}"))
     assert world.counts["no_parent.identity_is_shared"] == 1
     assert world.correlator.stats()["processes_with_shared_identities"] == 1
 
@@ -141,7 +141,7 @@ def test_what_is_held_is_bounded_and_counted() -> None:
     answer(world, wire, A)
     world.wait(SECOND)
     assert_root(world.span("/0"))
-    assert_child(world.span("/4"), world.server_span("/in"), anchors.CONTEXT)
+    assert_child(world.span("/4"), world.server_span("/in"), identities.CONTEXT)
     assert world.counts["requests_held_given_up"] == 2
     assert world.correlator.stats()["requests_held"] == 0
 
@@ -257,7 +257,7 @@ def test_a_context_that_came_to_be_later_claims_nothing_from_before() -> None:
     answer(world, first, A)
     world.wait(SECOND)
     assert_child(world.span("/of-a"), world.server_span("/a"), anchors.AWAITED)
-    assert_child(world.span("/of-b"), world.server_span("/b"), anchors.CONTEXT)
+    assert_child(world.span("/of-b"), world.server_span("/b"), identities.CONTEXT)
 
 
 def test_a_tasks_number_tells_it_from_one_that_had_the_same_address_before() -> None:
@@ -276,7 +276,9 @@ def test_a_tasks_number_tells_it_from_one_that_had_the_same_address_before() -> 
 
 
 @pytest.mark.parametrize(
-    ("kind", "rule"), [(1 << 63, anchors.VIRTUAL), (3 << 62, anchors.TASK)], ids=["java", "tokio"]
+    ("kind", "rule"),
+    [(1 << 63, identities.VIRTUAL), (3 << 62, identities.TASK)],
+    ids=["java", "tokio"],
 )
 def test_what_has_a_number_asks_for_the_exchange_that_it_answers(kind: int, rule: str) -> None:
     world = World()
