@@ -118,8 +118,10 @@ INLINE int run_go_asked(void *ctx)
 			go_walk_of(&s->walk, asker->type, asker->context, tgid);
 		if (end == GO_WALKS)
 			end = go_walk_on(&s->walk, pi, tgid);
-		s->walking = end == GO_WALKS;
 		asker->end = end;
+		WAYS_MEET();
+		end = asker->end;
+		s->walking = end == GO_WALKS;
 		asker->context = s->walk.context;
 		asker->before = s->walk.before;
 		asker->type = s->walk.words[4];
@@ -162,6 +164,7 @@ INLINE int run_go_ends(void *ctx)
 		w->words[5] = asker->value;
 		w->kind = 0;
 		asker->uid = go_walk_end(w, pi, op->rec.tgid, asker->end, op->looked);
+		WAYS_MEET();
 		if (!asker->uid && w->kind && !op->looked)
 			break;
 		/* The next look may have programs enough, if this one had not all of them for it. */

@@ -66,6 +66,9 @@ INLINE s32 peek_head(struct op_t *op, struct socket_state_t *st, u32 had)
 		n = iov.len < left ? iov.len : left;
 		if (n > INFER_BYTES)
 			n = INFER_BYTES;
+		op->left = n; /* of which the verifier knows more on some ways than on others */
+		WAYS_MEET();
+		n = op->left;
 		if (read_moved(op, op->head + (at & 15), n & 31, iov.base))
 			return -1;
 		op->left = left - n;

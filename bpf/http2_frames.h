@@ -14,7 +14,7 @@ INLINE bool http2_begin(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 	if (!http2_plausible(p))
 		return false;
 	/* Read again: the verifier knows the type by now, and would follow each to the end. */
-	asm volatile("" : : : "memory");
+	WAYS_MEET();
 	u8 type = p[3];
 	u32 length = (u32)p[0] << 16 | (u32)p[1] << 8 | p[2];
 	bool ends = type == HTTP2_DATA && (p[4] & HTTP2_END_STREAM);
@@ -26,7 +26,8 @@ INLINE bool http2_begin(struct op_t *op, struct http2_walk_t *w, struct http2_ha
 	half->keep = block || type == HTTP2_RST_STREAM || type == HTTP2_GOAWAY;
 	half->ends = ends;
 	w->block = type != HTTP2_HEADERS || (p[4] & 8) ? 0 : p[4] & 0x20 ? 2 : 1;
-	if (half->keep || ends) {
+	WAYS_MEET();
+	if (half->keep || half->ends) {
 		/* Bytes of the segment up to here, less this header. */
 		u32 at = (u32)(op->count - w->rest) - HTTP2_HEADER;
 		u64 out = w->out & (CAPTURE_MAX - 1);
@@ -59,6 +60,7 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 			w->at = op->buf;
 			w->room = w->rest;
 		}
+		WAYS_MEET();
 		if (w->room == 0)
 			return true;
 	}
@@ -70,14 +72,16 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		if (half->got == 0 && w->room >= HTTP2_HEADER) {
 			if (read_moved(op, w->head, HTTP2_HEADER, w->at))
 				goto unread;
-			n = HTTP2_HEADER;
+			w->step = HTTP2_HEADER;
 		} else {
 			n = HTTP2_HEADER - (half->got & 15);
-			if (n > w->room)
-				n = w->room;
-			if (read_moved(op, w->head + (half->got & 15), n & 15, w->at))
+			w->step = n < w->room ? n : w->room;
+			WAYS_MEET();
+			if (read_moved(op, w->head + (half->got & 15), w->step & 15, w->at))
 				goto unread;
 		}
+		WAYS_MEET();
+		n = w->step;
 		w->at += n;
 		w->room -= n;
 		w->rest -= n;
@@ -104,6 +108,9 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		}
 		if (n > HTTP2_ROOM - w->out)
 			n = HTTP2_ROOM - w->out;
+		w->step = n;
+		WAYS_MEET();
+		n = w->step;
 		char *piece = to + (w->out & (CAPTURE_MAX - 1));
 		if (n == 0 || read_moved_most(op, piece, n, CAPTURE_MAX, w->at))
 			goto unread;

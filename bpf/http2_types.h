@@ -40,6 +40,7 @@ struct http2_walk_t {
 	u64 at;   /* where the next byte is */
 	u64 room; /* bytes in its buffer from there on */
 	u64 rest; /* bytes of the segment still to go through */
+	u64 step; /* bytes of them that a step takes */
 	u32 next; /* buffer after this one */
 	u32 out;  /* payload bytes for the record */
 	u16 mid;  /* of them, how many belong to a frame that an earlier record began */

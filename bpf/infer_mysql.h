@@ -41,9 +41,10 @@ INLINE bool infer_mysql_login(const u8 *p, u32 n)
 	       (p[5] & 0x82) == 0x82 && !p[13] && !p[14] && !p[15];
 }
 
-INLINE bool is_text(u8 c)
+/* 1 or 0, without branches. */
+INLINE u32 is_text(u8 c)
 {
-	return (c >= ' ' && c < 127) || (c >= '\t' && c <= '\r');
+	return less((u8)(c - ' '), 127 - ' ') | less((u8)(c - '\t'), '\r' + 1 - '\t');
 }
 
 /* A query, or a prepared statement's execution. */
@@ -53,10 +54,10 @@ INLINE bool infer_mysql_command(const u8 *p, u32 n)
 		return false;
 	if (p[4] == MYSQL_QUERY || p[4] == MYSQL_PREPARE) {
 		/* Of MySQL since 8.0.23 numbers of attributes may come before the text. */
-		bool none = p[4] == MYSQL_QUERY && !p[5] && p[6] == 1;
-		bool text = none || (is_text(p[5]) && is_text(p[6]));
+		u32 none = same(p[4], MYSQL_QUERY) & same(p[5], 0) & same(p[6], 1);
+		u32 text = none | (is_text(p[5]) & is_text(p[6]));
 		for (u32 i = 7; i < INFER_BYTES; i++)
-			text &= i >= n || is_text(p[i]);
+			text &= (less(i, n) ^ 1) | is_text(p[i]);
 		return text;
 	}
 	return p[4] == MYSQL_EXECUTE && n >= 14 && p[9] <= 9 && p[10] == 1 && !p[11] && !p[12] &&

@@ -20,68 +20,77 @@
 #include "infer_thrift.h"
 #include "infer_uwsgi.h"
 
-/* Tries the protocols on a connection of which nothing is known. op->head has n bytes. */
-INLINE u8 infer_new(struct op_t *op, u32 n, u64 total, u64 tail, u8 *protocol)
+/* What a protocol's function says. The ways through it have met then, see verifier.h. */
+#define JUDGED(op, says)             \
+	({                           \
+		(op)->judged = says; \
+		WAYS_MEET();         \
+		(op)->judged;        \
+	})
+
+/* Tries the protocols on a connection of which nothing is known. Its head has
+ * op->seen bytes, and op->tail is as infer_postgresql's. */
+INLINE u8 infer_new(struct op_t *op, u8 *protocol)
 {
-	u8 begins = infer_fastcgi(op->head, n, TOWARDS_UNKNOWN, true);
+	u8 begins = JUDGED(op, infer_fastcgi(op->head, op->seen, TOWARDS_UNKNOWN, true));
 
 	*protocol = PROTOCOL_FASTCGI;
 	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_FASTCGI))
 		return begins;
-	begins = infer_uwsgi(op->head, n, TOWARDS_UNKNOWN, true);
+	begins = JUDGED(op, infer_uwsgi(op->head, op->seen, TOWARDS_UNKNOWN, true));
 	*protocol = PROTOCOL_UWSGI;
 	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_UWSGI))
 		return begins;
 	*protocol = PROTOCOL_REDIS;
-	begins = infer_redis(op->head, n, TOWARDS_UNKNOWN, true);
+	begins = JUDGED(op, infer_redis(op->head, op->seen, TOWARDS_UNKNOWN, true));
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_MYSQL;
-	begins = infer_mysql(op->head, n, total, TOWARDS_UNKNOWN, true);
+	begins = JUDGED(op, infer_mysql(op->head, op->seen, op->total, TOWARDS_UNKNOWN, true));
 	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_MYSQL))
 		return begins;
 	*protocol = PROTOCOL_POSTGRESQL;
-	begins = infer_postgresql(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+	begins = JUDGED(op, infer_postgresql(op->head, op->seen, op->total, op->tail, TOWARDS_UNKNOWN, true));
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_MEMCACHED;
-	begins = infer_memcached(op->head, n, total, tail, TOWARDS_UNKNOWN, true);
+	begins = JUDGED(op, infer_memcached(op->head, op->seen, op->total, op->tail, TOWARDS_UNKNOWN, true));
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_THRIFT;
-	begins = infer_thrift_new(op->head, n, total, tail);
+	begins = JUDGED(op, infer_thrift_new(op->head, op->seen, op->total, op->tail));
 	if (begins != BEGINS_NOTHING && protocol_on(PROTOCOL_THRIFT))
 		return begins;
 	*protocol = PROTOCOL_DUBBO;
-	begins = infer_dubbo(op->head, n, TOWARDS_UNKNOWN);
+	begins = JUDGED(op, infer_dubbo(op->head, op->seen, TOWARDS_UNKNOWN));
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_KAFKA;
-	begins = infer_kafka(op->head, n, total, TOWARDS_UNKNOWN, true);
+	begins = JUDGED(op, infer_kafka(op->head, op->seen, op->total, TOWARDS_UNKNOWN, true));
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_MONGODB;
-	begins = infer_mongodb(op->head, n, total, TOWARDS_UNKNOWN, true);
+	begins = JUDGED(op, infer_mongodb(op->head, op->seen, op->total, TOWARDS_UNKNOWN, true));
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_DNS;
-	return infer_dns(op->head, n, total, TOWARDS_UNKNOWN, true);
+	return JUDGED(op, infer_dns(op->head, op->seen, op->total, TOWARDS_UNKNOWN, true));
 }
 
 /* Those that are known by long words of their own, before any other. */
-INLINE u8 infer_by_words(struct op_t *op, u32 n, u64 tail, u8 *protocol)
+INLINE u8 infer_by_words(struct op_t *op, u8 *protocol)
 {
-	u8 begins = infer_mqtt(op->head, n, TOWARDS_UNKNOWN);
+	u8 begins = JUDGED(op, infer_mqtt(op->head, op->seen, TOWARDS_UNKNOWN));
 
 	*protocol = PROTOCOL_MQTT;
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_AMQP;
-	begins = infer_amqp(op->head, n, TOWARDS_UNKNOWN);
+	begins = JUDGED(op, infer_amqp(op->head, op->seen, TOWARDS_UNKNOWN));
 	if (begins != BEGINS_NOTHING)
 		return begins;
 	*protocol = PROTOCOL_NATS;
-	return infer_nats(op->head, n, tail, TOWARDS_UNKNOWN);
+	return JUDGED(op, infer_nats(op->head, op->seen, op->tail, TOWARDS_UNKNOWN));
 }
 
 /* What a segment begins, of a connection whose protocol is known. */

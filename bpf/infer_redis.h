@@ -9,7 +9,7 @@
 /* "*3\r\n$3\r\nSET\r\n": a count, the first argument's length, and a letter of it. */
 INLINE u8 infer_redis_command(const u8 *p, u32 n)
 {
-	u8 at = 0; /* what was seen last: 1 count, 2 \r, 3 \n, 4 $, 5 length, 6 \r, 7 \n */
+	u32 at = 0; /* what was seen last: 1 count, 2 \r, 3 \n, 4 $, 5 length, 6 \r, 7 \n */
 
 	NO_UNROLL
 	for (u32 i = 1; i < INFER_BYTES; i++) {
@@ -18,15 +18,13 @@ INLINE u8 infer_redis_command(const u8 *p, u32 n)
 			return BEGINS_MAYBE;
 		if (at == 7)
 			return is_letter(c) ? BEGINS_REQUEST : BEGINS_NOTHING;
-		if ((at == 0 || at == 4) && c > '0' && c <= '9')
-			at += 1;
-		else if ((at == 1 || at == 5) && is_digit(c))
-			at += 0;
-		else if (((at == 1 || at == 5) && c == '\r') || ((at == 2 || at == 6) && c == '\n') ||
-			 (at == 3 && c == '$'))
-			at += 1;
-		else
+		/* Behind which of these the byte goes on, and behind which it changes nothing. */
+		u32 on = less((u8)(c - '1'), 9) * 0x11 | same(c, '\r') * 0x22 |
+			 same(c, '\n') * 0x44 | same(c, '$') * 0x08;
+		u32 stays = less((u8)(c - '0'), 10) * 0x22;
+		if (!((on | stays) >> at & 1))
 			return BEGINS_NOTHING;
+		at += on >> at & 1;
 	}
 	return at >= 5 ? BEGINS_REQUEST : BEGINS_NOTHING;
 }

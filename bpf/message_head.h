@@ -33,7 +33,8 @@ INLINE void message_login(struct op_t *op, struct socket_state_t *st, u8 *secret
 INLINE u8 message_next(struct op_t *op, struct socket_state_t *st, u32 n, u32 had, u8 towards,
 		       bool start, u8 *secret)
 {
-	u8 begins = infer_known(op, st->protocol, n, op->count + had, towards, start || had);
+	u8 begins = JUDGED(op, infer_known(op, st->protocol, n, op->count + had, towards,
+					   start || had));
 
 	st->before_len = 0;
 	if (begins == BEGINS_MAYBE) {
@@ -81,19 +82,21 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 {
 	struct __socket_data *r = &op->rec;
 	u32 n = op->done > INFER_BYTES ? INFER_BYTES : op->done;
-	u64 before = st->bytes[INGRESS] + st->bytes[EGRESS], total = op->total;
+	u64 before = st->bytes[INGRESS] + st->bytes[EGRESS];
 	u8 protocol = 0, towards = TOWARDS_UNKNOWN, begins;
 	/* The role is that of accept or connect, where these were seen. Of TLS the handshake had to
 	 * be: its probe is the last one that a library gets. */
 	bool made = st->role != ROLE_UNKNOWN && (!st->tls || st->tls_whole);
 
-	u64 tail = last_bytes(op);
-
-	begins = infer_by_words(op, n, tail, &protocol);
+	op->seen = n;
+	op->tail = last_bytes(op);
+	WAYS_MEET();
+	begins = infer_by_words(op, &protocol);
 	if (begins == BEGINS_NOTHING)
-		begins = infer_new(op, n, total, tail, &protocol);
+		begins = infer_new(op, &protocol);
 	if (begins == BEGINS_NOTHING && !made)
-		begins = infer_midway(op, st, n, tail, &protocol, &towards);
+		begins = JUDGED(op, infer_midway(op, st, op->seen, op->tail, &protocol, &towards));
+	n = op->seen;
 	if (begins == BEGINS_NOTHING || !protocol_on(protocol))
 		return BEGINS_NOTHING;
 	if (begins == BEGINS_MAYBE) {
@@ -105,14 +108,16 @@ INLINE u8 message_first(struct op_t *op, struct socket_state_t *st)
 	}
 	spoken(r->tgid, protocol);
 	st->protocol = protocol;
+	WAYS_MEET();
+	protocol = st->protocol;
 	if (towards == TOWARDS_UNKNOWN)
 		towards = begins == BEGINS_REQUEST ? TOWARDS_SERVER : TOWARDS_CLIENT;
 	else
-		begins = infer_known(op, protocol, n, total, towards, true);
+		begins = JUDGED(op, infer_known(op, protocol, n, op->total, towards, true));
 	st->role = (towards == TOWARDS_SERVER) == (r->direction == INGRESS) ? ROLE_SERVER
 									       : ROLE_CLIENT;
 	r->flags &= ~FLAG_FRESH;
-	if (made && before + op->count == total)
+	if (made && before + op->count == op->total)
 		r->flags |= FLAG_FRESH;
 	else if (protocol != PROTOCOL_FASTCGI) /* of which another is hardly under way */
 		st->several = 1;

@@ -51,7 +51,9 @@ struct op_t {
 	u8 after;  /* streams are looked at behind the frames, with as many programs as these leave */
 	u8 job_looked; /* it is known whether the thread is at a job of a pool */
 	u8 kept;       /* its bytes are in the kernel's memory: ssl_kept_t */
-	u8 after_pad[5];
+	u8 seen;       /* bytes of its head that are there, while its protocol is looked for */
+	u8 judged;     /* what one protocol's function says of them: enum begins */
+	u8 after_pad[3];
 	u64 job_task; /* asyncio's task that waits for that */
 	u64 job_context;
 	struct go_kin_t kin;

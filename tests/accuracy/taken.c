@@ -29,8 +29,9 @@ static struct {
 } __proto_infer_cache_map = {nothing};
 struct op_t {
 	u8 head[32];
-	u64 buf, count, total;
+	u64 buf, count, total, tail;
 	u32 iovcnt;
+	u8 seen, judged;
 	struct {
 		u8 direction;
 	} rec;
@@ -72,21 +73,22 @@ u32 taken_for(const u8 *data, u32 size)
 {
 	struct op_t op = {};
 	u32 n = size < INFER_BYTES ? size : INFER_BYTES;
-	u64 tail = 0;
 	u8 protocol = 0, begins;
 
 	memcpy(op.head, data, n);
+	op.seen = n;
+	op.total = size;
 	if (size >= 8)
-		memcpy(&tail, data + size - 8, 8);
+		memcpy(&op.tail, data + size - 8, 8);
 	begins = infer(1, op.head, n, 0, size, 0, &protocol);
 	if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE || begins == BEGINS_INTERIM)
 		return protocol;
 	if (begins == BEGINS_MAYBE || begins == BEGINS_FRAMES)
 		return 0;
-	begins = infer_by_words(&op, n, tail, &protocol);
+	begins = infer_by_words(&op, &protocol);
 	if (begins == BEGINS_NOTHING)
-		begins = infer_new(&op, n, size, tail, &protocol);
+		begins = infer_new(&op, &protocol);
 	if (begins == BEGINS_NOTHING)
-		return midway(&op, data, size, n, tail);
+		return midway(&op, data, size, n, op.tail);
 	return begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE ? protocol : 0;
 }
