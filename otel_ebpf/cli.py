@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from otel_ebpf import __version__
 from otel_ebpf.config.effective import Effective, effective
-from otel_ebpf.discovery.go_headers import PASSIVE
+from otel_ebpf.discovery.ways import PASSIVE
 from otel_ebpf.errors import KernelError, OtelEbpfError, UsageError
 from otel_ebpf.selection import (
     OUTPUTS,

@@ -13,12 +13,13 @@ from typing import Any, TextIO
 
 from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_fields import MODULES, STD, home_of
-from otel_ebpf.discovery.go_headers import PASSIVE, header_plan
+from otel_ebpf.discovery.go_headers import header_plan
 from otel_ebpf.discovery.go_identity import BOTH, TLS, UPROBE, chosen_way
 from otel_ebpf.discovery.openssl import mapped, places_of
 from otel_ebpf.discovery.processes import ProcessImage, classify
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY, not_readable
+from otel_ebpf.discovery.ways import PASSIVE
 from otel_ebpf.doctor_loops import identities
 from otel_ebpf.errors import UsageError
 from otel_ebpf.probe_costs import EVENTS, KINDS

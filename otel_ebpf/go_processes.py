@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from otel_ebpf.discovery.elf import identity
 from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_callers import NEEDS, needed_probes, probe_places, stream_probes
-from otel_ebpf.discovery.go_headers import PASSIVE, HeaderPlan, header_plan
+from otel_ebpf.discovery.go_headers import HeaderPlan, header_plan
 from otel_ebpf.discovery.go_identity import (
     BOTH,
     UPROBE,
@@ -30,6 +30,7 @@ from otel_ebpf.discovery.go_tls_calls import TlsPlan, tls_plan
 from otel_ebpf.discovery.load_address import load_bias
 from otel_ebpf.discovery.processes import ProcessImage
 from otel_ebpf.discovery.procfs import ProcFs
+from otel_ebpf.discovery.ways import PASSIVE
 from otel_ebpf.uprobes import Key, Place, Uprobes
 
 _log = logging.getLogger(__name__)
@@ -52,8 +53,8 @@ class GoProcesses:
 
     Args:
         images: every process that is followed, by number.
-        way: how goroutines are told apart, one of ``go_identity.WAYS``.
-        go_http2: where HTTP/2 headers come from, one of ``go_headers.WAYS``.
+        way: how goroutines are told apart, one of ``ways.IDENTITY_WAYS``.
+        go_http2: where HTTP/2 headers come from, one of ``ways.HEADER_WAYS``.
     """
 
     def __init__(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from otel_ebpf.discovery import go_headers
-from otel_ebpf.discovery.go_identity import WAYS
+from otel_ebpf.discovery.ways import HEADER_WAYS, IDENTITY_WAYS, PASSIVE
 from otel_ebpf.errors import UsageError
-from otel_ebpf.protocols.registry import by_name
+from otel_ebpf.protocols.numbers import NUMBERS
 
 _PIDS = "OTEL_EBPF_TARGET_PID"
 _EXE = "OTEL_EBPF_AUTO_TARGET_EXE"
@@ -74,11 +73,11 @@ def chosen_identity(flag: str | None, env: Mapping[str, str]) -> str:
     """--go-identity, else OTEL_EBPF_GO_IDENTITY, else ``auto``. Raises UsageError."""
     where = "--go-identity" if flag is not None else _IDENTITY
     way = (flag if flag is not None else env.get(_IDENTITY, "")).strip() or "auto"
-    if way not in WAYS:
+    if way not in IDENTITY_WAYS:
         raise UsageError(
             f"{way!r} is no way to tell goroutines apart",
             where=where,
-            mend=f"use one of {', '.join(WAYS)}",
+            mend=f"use one of {', '.join(IDENTITY_WAYS)}",
         )
     return way
 
@@ -88,17 +87,17 @@ def chosen_protocols(flags: Iterable[str], env: Mapping[str, str]) -> tuple[int,
     kernel's numbers. Raises UsageError."""
     given = list(flags)
     where = "--protocol" if given else _PROTOCOLS
-    names = given or _from_env(env, _PROTOCOLS) or list(by_name)
+    names = given or _from_env(env, _PROTOCOLS) or list(NUMBERS)
     if names == ["none"]:
         return ()
     for name in names:
-        if name not in by_name:
+        if name not in NUMBERS:
             raise UsageError(
                 f"{name!r} is no protocol that is known here",
                 where=where,
-                mend=f"use {', '.join(by_name)}",
+                mend=f"use {', '.join(NUMBERS)}",
             )
-    numbers = [by_name[name].number for name in dict.fromkeys(names)]
+    numbers = [NUMBERS[name] for name in dict.fromkeys(names)]
     return (*numbers, _GRPC) if "http2" in names else tuple(numbers)
 
 
@@ -140,12 +139,12 @@ def chosen_log_level(env: Mapping[str, str]) -> int:
 def chosen_go_http2(flag: str | None, env: Mapping[str, str]) -> str:
     """--go-http2, else OTEL_EBPF_GO_HTTP2, else ``passive``. Raises UsageError."""
     where = "--go-http2" if flag is not None else _GO_HTTP2
-    way = (flag if flag is not None else env.get(_GO_HTTP2, "")).strip() or go_headers.PASSIVE
-    if way not in go_headers.WAYS:
+    way = (flag if flag is not None else env.get(_GO_HTTP2, "")).strip() or PASSIVE
+    if way not in HEADER_WAYS:
         raise UsageError(
             f"{way!r} is no way to learn HTTP/2 headers of Go programs",
             where=where,
-            mend=f"use one of {', '.join(go_headers.WAYS)}",
+            mend=f"use one of {', '.join(HEADER_WAYS)}",
         )
     return way
 

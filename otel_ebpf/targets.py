@@ -14,10 +14,10 @@ from typing import Protocol
 
 from cachetools import LRUCache
 
-from otel_ebpf.discovery.go_headers import PASSIVE
 from otel_ebpf.discovery.processes import ProcessImage, classify, list_pids
 from otel_ebpf.discovery.procfs import ProcFs
 from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY
+from otel_ebpf.discovery.ways import PASSIVE
 from otel_ebpf.go_processes import GoProcesses, ProcessSide
 from otel_ebpf.not_read import NotRead
 from otel_ebpf.openssl import OpenSsl
@@ -57,8 +57,8 @@ class Targets:
     Args:
         kernel: set once it is loaded; looking at programs goes on before that.
         globs: ``--exe`` patterns; a program whose path or name matches is chosen.
-        identity: how goroutines are told apart, one of ``go_identity.WAYS``.
-        go_http2: where HTTP/2 headers come from, one of ``go_headers.WAYS``.
+        identity: how goroutines are told apart, one of ``ways.IDENTITY_WAYS``.
+        go_http2: where HTTP/2 headers come from, one of ``ways.HEADER_WAYS``.
         everything: no process was chosen by number or name.
         openssl: put uprobes on OpenSSL.
         told: called from this thread with each Go process that is ready.

@@ -14,11 +14,8 @@ from otel_ebpf.discovery.go_binary import GoBinary
 from otel_ebpf.discovery.go_callers import HOMES, swiss_maps
 from otel_ebpf.discovery.go_fields import GRPC
 from otel_ebpf.discovery.go_versions import module_version
+from otel_ebpf.discovery.ways import BOTH
 
-PASSIVE, UPROBE, BOTH = "passive", "uprobe", "both"
-WAYS = (PASSIVE, UPROBE, BOTH)
-"""What may be asked for: the bytes alone, the program where the bytes do not say all, or the
-program for every block."""
 _LACKING, _ALL = 1, 2
 """enum headers_on."""
 

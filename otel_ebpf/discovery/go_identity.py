@@ -13,8 +13,6 @@ from otel_ebpf.discovery.go_returns import return_offsets
 
 CASGSTATUS = "runtime.casgstatus"
 NEWPROC1 = "runtime.newproc1"
-WAYS = ("auto", "tls", "uprobe", "both")
-"""What may be asked for. ``both`` has the scheduler watched too and compares."""
 TLS, UPROBE, BOTH = 0, 1, 2
 """enum go_identity of the C side."""
 _REGISTERS = (1, 17, 0)
@@ -38,7 +36,7 @@ def _scheduler_seen(go: GoBinary) -> bool:
 def chosen_way(go: GoBinary, asked: str) -> int | None:
     """``TLS``, ``UPROBE`` or ``BOTH``; None when goroutines cannot be told apart.
 
-    ``asked`` is one of ``WAYS``.
+    ``asked`` is one of ``ways.IDENTITY_WAYS``.
     """
     tls = go.g_tls_offset is not None and "runtime.g.goid" in go.offsets
     watched = _scheduler_seen(go) and CASGSTATUS in go.symbols

@@ -6,6 +6,7 @@ from otel_ebpf.protocols import registry
 from otel_ebpf.protocols.base import INGRESS
 from otel_ebpf.protocols.context import carried_context
 from otel_ebpf.protocols.http1_head import MAX_VALUES, HttpRequest, HttpResponse
+from otel_ebpf.protocols.numbers import NUMBERS
 
 HEAD = (
     b"GET /host:here HTTP/1.1\r\nHost: h:80\r\nX-Two: 1\r\nx-two:2\r\nFold: a\r\n  b\r\n\tc\r\n"
@@ -55,3 +56,8 @@ def test_http_is_registered_under_its_number_and_name() -> None:
 
 def test_numbers_and_names_are_unique() -> None:
     assert len(registry.by_number) == len(registry.by_name) == len(registry.PROTOCOLS)
+
+
+def test_who_chooses_among_protocols_is_told_of_all_of_them() -> None:
+    known = [(protocol.name, protocol.number) for protocol in registry.PROTOCOLS]
+    assert list(NUMBERS.items()) == known
