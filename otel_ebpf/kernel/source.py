@@ -15,6 +15,7 @@ from otel_ebpf.errors import KernelError
 _INCLUDE = re.compile(r'\s*#\s*include\s*"([^"\n]*)"')
 _DIRECTIVE = re.compile(r"\s*#\s*(\w+)\s*(\w*)")
 _PROGRAM = re.compile(r"int \w+\(")
+_COMMENT_OR_QUOTED = re.compile(r"/\*.*?(?:\*/|$)|//.*|\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?")
 _TOGETHER = re.compile(r"int \w+_messages?(_first)?\(")
 _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 64
@@ -190,31 +191,20 @@ def _guard(lines: list[str]) -> str:
 
 def _without_comments(line: str, in_comment: bool) -> tuple[str, bool]:
     """``line`` with comments blanked, and whether a block comment goes on after it."""
-    kept: list[str] = []
-    at = 0
-    quote = ""
-    while at < len(line):
-        two = line[at : at + 2]
-        if in_comment:
-            if two == "*/":
-                in_comment = False
-                at += 1
-        elif quote:
-            kept.append(line[at])
-            if line[at] == "\\":
-                kept.append(line[at + 1 : at + 2])
-                at += 1
-            elif line[at] == quote:
-                quote = ""
-        elif two == "//":
-            break
-        elif two == "/*":
-            in_comment = True
-            kept.append(" ")
-            at += 1
-        else:
-            if line[at] in "\"'":
-                quote = line[at]
-            kept.append(line[at])
-        at += 1
-    return "".join(kept), in_comment
+    if in_comment:
+        _, closed, line = line.partition("*/")
+        if not closed:
+            return "", True
+    if "/" not in line:
+        return line, False
+    goes_on = False
+
+    def kept(found: re.Match[str]) -> str:
+        nonlocal goes_on
+        text = found[0]
+        if text.startswith("/*"):
+            goes_on = len(text) < 4 or not text.endswith("*/")
+            return " "
+        return "" if text.startswith("//") else text
+
+    return _COMMENT_OR_QUOTED.sub(kept, line), goes_on
