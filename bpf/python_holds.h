@@ -11,7 +11,8 @@
 #include "trace.h"
 
 #define PY_WAIT_FRAMES 7   /* of who waits, the innermost first */
-#define PY_WAIT_STEPS 160  /* variables and items of these */
+#define PY_WAIT_STEPS 40   /* variables and items of these that one program looks at */
+#define PY_WAIT_ROUNDS 4   /* and programs that follow each other on them */
 #define PY_WAIT_SLOTS 32   /* of one frame */
 #define PY_WAIT_ITEMS 32   /* of one collection */
 #define PY_ITERATED 24     /* what a list's iterator goes through */
@@ -121,19 +122,25 @@ INLINE int run_py_wait(void *ctx)
 	struct member_fields_offset *o = offsets();
 	struct py_walk_t *w = py_walk();
 
-	if (!py || !t || !o || !w || !py->future_type)
+	if (!w)
 		return 0;
-	__builtin_memset(w, 0, sizeof(*w));
-	w->owner.id = id;
-	w->owner.since = t->since;
-	if (t->serves)
-		w->owner.segment = py_serves_one(t, id) ? t->segment : 0;
-	else
-		w->owner.future = py_own_job(o, py, id, false);
-	if (!w->owner.segment && !w->owner.future)
+	u32 round = w->round;
+	w->round = 0; /* whatever comes: the next thread that waits is looked at from its beginning */
+	if (!py || !t || !o || !py->future_type)
 		return 0;
-	w->frame = py_frame(o, py);
-	w->frames_left = PY_WAIT_FRAMES;
+	if (!round) {
+		__builtin_memset(w, 0, sizeof(*w));
+		w->owner.id = id;
+		w->owner.since = t->since;
+		if (t->serves)
+			w->owner.segment = py_serves_one(t, id) ? t->segment : 0;
+		else
+			w->owner.future = py_own_job(o, py, id, false);
+		if (!w->owner.segment && !w->owner.future)
+			return 0;
+		w->frame = py_frame(o, py);
+		w->frames_left = PY_WAIT_FRAMES;
+	}
 	NO_UNROLL
 	for (int i = 0; i < PY_WAIT_STEPS; i++) {
 		u64 thing = 0, type = 0, at;
@@ -150,7 +157,7 @@ INLINE int run_py_wait(void *ctx)
 			w->cell = 0;
 		} else {
 			if (!py_next_frame(py, w))
-				break;
+				return 0;
 			continue;
 		}
 		if (READ_USER(thing, at, 0))
@@ -164,6 +171,11 @@ INLINE int run_py_wait(void *ctx)
 			py_look_into(py, w, thing, type);
 		if (left && w->cell && type != py->cell_type)
 			w->cell = 0;
+	}
+	if (round + 1 < PY_WAIT_ROUNDS) {
+		w->round = round + 1;
+		__progs_jmp_tp_map.call(ctx, PROG_PY_WAIT);
+		w->round = 0;
 	}
 	return 0;
 }

@@ -69,17 +69,25 @@ INLINE bool py_is(u64 thing, u64 type)
 	return thing >= 4096 && !(thing & 7) && !READ_USER(found, thing, PY_TYPE) && found == type;
 }
 
-/* The future of the job in this frame of _WorkItem.run, 0: it is none. */
-INLINE u64 py_job(struct python_info_t *py, u64 frame)
+/* The job that is the first variable of this frame, as in one of _WorkItem.run, 0: it is none. */
+INLINE u64 py_work_at(struct python_info_t *py, u64 frame)
 {
-	u64 self = 0, future;
+	u64 self = 0;
 
 	if (READ_USER(self, frame, py->frame_locals))
 		return 0;
 	self &= ~PY_TAGS;
-	if (!py_is(self, py->work_type))
+	return py_is(self, py->work_type) ? self : 0;
+}
+
+/* The future of that job, 0: there is none. */
+INLINE u64 py_job(struct python_info_t *py, u64 frame)
+{
+	u64 work = frame ? py_work_at(py, frame) : 0, future;
+
+	if (!work)
 		return 0;
-	future = py_attribute(py, self, py->work_future);
+	future = py_attribute(py, work, py->work_future);
 	return py_is(future, py->future_type) ? future : 0;
 }
 
@@ -109,14 +117,16 @@ INLINE u64 py_own_job(struct member_fields_offset *o, struct python_info_t *py, 
 		u64 at = w->frame, previous = 0;
 		if (!at)
 			break;
-		future = py_job(py, at);
-		if (future) {
+		w->job = py_work_at(py, at);
+		WAYS_MEET();
+		if (w->job)
 			w->found = at;
-			w->future = future;
-		}
 		READ_USER(previous, at, py->frame_previous);
 		w->frame = previous;
 	}
+	w->future = py_job(py, w->found);
+	if (!w->future)
+		w->found = 0;
 	if (!runs)
 		return w->future;
 	if (w->found)

@@ -53,7 +53,8 @@ struct py_walk_t {
 	u32 stride;
 	u32 frames_left;
 	u32 cell; /* the item is what a variable that is shared holds */
-	u32 pad;
+	u32 round; /* programs that have been at it, while another is to follow */
+	u64 job; /* in the frame at hand */
 	struct py_owner_t owner;
 };
 
