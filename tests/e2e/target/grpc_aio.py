@@ -84,7 +84,7 @@ async def one(channel: Any, method: str, number: int) -> str:
             async for _ in channel.stream_stream(path)(iter([b"a", b"b", b"c"]), timeout=20):
                 pass
         else:
-            limit = 0.05 if method == "Hang" else 20
+            limit = 0.5 if method == "Hang" else 20
             truth = (("x-truth-id", f"r{number}"),)
             await channel.unary_unary(path)(b"hello", timeout=limit, metadata=truth)
     except grpc.RpcError as error:

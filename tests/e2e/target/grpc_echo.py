@@ -67,7 +67,7 @@ def one(channel: Any, method: str) -> str:
         elif method == "Chat":
             list(channel.stream_stream(path)(iter([b"a", b"b", b"c"]), timeout=20))
         else:
-            limit = 0.05 if method == "Hang" else 20
+            limit = 0.5 if method == "Hang" else 20
             channel.unary_unary(path)(b"hello", timeout=limit)
     except grpc.RpcError as error:
         return f"{method} {error}".partition("\n")[0]

@@ -37,7 +37,7 @@ function serve() {
 
 function one(client, name) {
   return new Promise((resolve) => {
-    const deadline = new Date(Date.now() + (name === 'Hang' ? 50 : 20000));
+    const deadline = new Date(Date.now() + (name === 'Hang' ? 500 : 20000));
     const failed = (error) => resolve(error ? `${name} ${error.message}` : '');
     if (name === 'List' || name === 'Chat') {
       const call = name === 'List' ? client.List(Buffer.from('hello'), { deadline })
