@@ -19,8 +19,9 @@ from otel_ebpf.correlation.usual import Usual
 from otel_ebpf.events.decode import Decoder, Place, Record, record_at
 from otel_ebpf.events.layout import EXEC, EXIT, FORK
 from otel_ebpf.events.order import Orderer
-from otel_ebpf.export.drafts import Draft, Drafts
+from otel_ebpf.export.drafts import Drafts
 from otel_ebpf.export.sampling import TraceSampler
+from otel_ebpf.export.templates import Draft
 from otel_ebpf.metadata.process import Process
 from otel_ebpf.spans.builder import SpanBuilder
 from otel_ebpf.spans.model import Span

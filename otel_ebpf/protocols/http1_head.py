@@ -152,6 +152,10 @@ class HttpRequest(_Head):
         self.head = head
         self.section = section
 
+    def asking(self, target: str) -> HttpRequest:
+        """The same head with another target."""
+        return HttpRequest(self.method, target, self.version, self.head)
+
     def __repr__(self) -> str:
         return f"HttpRequest({self.method!r}, {self.target!r}, {self.version!r})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from .hpack_table import Field
 
@@ -107,12 +108,16 @@ class Http2Request(_Head):
         method, target, scheme: the pseudo-fields; empty where they are not known.
         grpc: its content is gRPC.
         lower: bytes that hold the names of headers that readers of HTTP/1 heads look for.
+        memo: what whoever makes spans of such requests has learnt; None: nothing yet. Opaque here.
     """
 
-    __slots__ = ("grpc", "method", "scheme", "target")
+    __slots__ = ("grpc", "memo", "method", "scheme", "target")
+
+    memo: Any
 
     def __init__(self, block: Fields) -> None:
         super().__init__(block)
+        self.memo = None
         fields = block.fields
         self.method = fields.get(":method", "")
         self.scheme = fields.get(":scheme", "")
@@ -128,6 +133,12 @@ class Http2Request(_Head):
         if name == "host":
             return fields.get(":authority") or fields.get("host")
         return fields.get(name)
+
+    def asking(self, target: str) -> Http2Request:
+        """The same head with another target."""
+        made = Http2Request(self.block)
+        made.target = target
+        return made
 
     def __repr__(self) -> str:
         return f"Http2Request({self.method!r}, {self.target!r})"
