@@ -43,7 +43,8 @@ _STRUCTS: dict[str, str] = {
     "net/http.response": "conn req",
     "net/http.Server": "Handler",
     "net.conn": "fd",
-    "crypto/tls.Conn": "conn isClient isHandshakeComplete handshakeStatus rawInput input",
+    "crypto/tls.Conn": "conn isClient isHandshakeComplete handshakeStatus vers cipherSuite "
+    "rawInput input",
     "context.withoutCancelCtx": "",
     "vendor/golang.org/x/net/http2/hpack.HeaderField": "Name Value Sensitive",
     "golang.org/x/net/http2/hpack.HeaderField": "Name Value Sensitive",
@@ -126,6 +127,7 @@ def _fields() -> dict[str, Path]:
         found[f"internal/runtime/maps.table.groups.{member}"] = _field(
             "internal/runtime/maps.table.groups", ("internal/runtime/maps.groupsReference", member)
         )
+    found["crypto/tls.Conn.out.seq"] = _field("crypto/tls.Conn.out", ("crypto/tls.halfConn", "seq"))
     found["net.netFD.pfd.Sysfd"] = _field("net.netFD.pfd", ("internal/poll.FD", "Sysfd"))
     return found
 
