@@ -9,6 +9,7 @@
 #ifndef OTEL_EBPF_GO_OLDER_H
 #define OTEL_EBPF_GO_OLDER_H
 
+#include "go_frames.h"
 #include "go_streams.h"
 
 #define GO_FRAMES 48 /* from a system call up to its loop: some 15, and as many more with TLS */
@@ -36,27 +37,6 @@ INLINE bool go_loop_conn_is(struct proc_info_t *pi, u32 tgid, u64 at, s32 fd)
 		beneath = tls_socket_map.lookup(&key);
 		if (beneath)
 			return beneath->fd == fd;
-	}
-	return false;
-}
-
-/* The innermost frame of the goroutine that makes this system call: Go keeps its address in rbp,
- * and the address of each frame's caller in the frame. False: the registers make no sense, or it
- * is another goroutine that is taken for the running one. */
-INLINE bool go_first_frame(struct member_fields_offset *o, struct go_older_t *w)
-{
-	u64 stack = kernel_stack(o), sp = 0;
-
-	if (!stack)
-		return false;
-	stack += KERNEL_STACK - PT_REGS;
-	NO_UNROLL
-	for (int i = 0; i < 2; i++) {
-		READ_KERNEL(w->frame, stack, PT_BP);
-		READ_KERNEL(sp, stack, PT_SP);
-		if (w->lo <= sp && sp <= w->frame && w->frame < w->hi)
-			return true;
-		stack -= 16; /* kernels with FRED leave two words above */
 	}
 	return false;
 }
@@ -154,7 +134,7 @@ INLINE int run_go_older(void *ctx)
 	w->hi = 0;
 	if (!op->g || pi->g_stack_hi < 0 || READ_USER(w->hi, op->g, pi->g_stack_hi) ||
 	    READ_USER(w->lo, op->g, pi->g_stack_hi - 8) ||
-	    READ_USER(w->words, w->hi, -(s64)sizeof(w->words)) || !go_first_frame(o, w))
+	    READ_USER(w->words, w->hi, -(s64)sizeof(w->words)) || !go_first_frame(o, w->lo, w->hi, &w->frame))
 		go_resume_data(ctx, op);
 	if (st->protocol == PROTOCOL_HTTP2)
 		st->go_tries += 1;

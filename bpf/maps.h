@@ -111,6 +111,7 @@ BPF_PERCPU_ARRAY(__http2_stack, struct __http2_stack, HTTP2_STACKS);
 BPF_HASH(tls_conn_map, struct go_key, struct tls_conn_t, TLS_CALLS);
 BPF_TABLE("lru_hash", struct tls_socket_key, struct tls_socket_t, tls_socket_map, 65536);
 BPF_TABLE("lru_hash", struct go_key, struct tls_reader_t, tls_reader_map, 4096);
+BPF_TABLE("lru_hash", u64, struct tls_write_t, tls_write_map, 16384);
 BPF_TABLE("lru_hash", u64, struct tls_caller_t, tls_caller_map, 16384);
 BPF_TABLE("lru_hash", u32, u32, ssl_process_map, 8192); /* processes that have called OpenSSL */
 BPF_TABLE("lru_hash", struct tls_socket_key, struct ssl_retry_t, ssl_retry_map, 4096);

@@ -79,6 +79,15 @@ struct proc_info_t {
 	s32 java_continuation;
 	s32 java_number;
 	s32 tokio_task; /* number of the task that runs, from the thread pointer; 0: not known */
+	/* crypto/tls.(*Conn).Write (tls_written.h): its code; tls_write_end 0: its probes tell. */
+	u64 tls_write_start;
+	u64 tls_write_end;
+	s32 tls_write_conn; /* its receiver, buffer and length, from its frame pointer */
+	s32 tls_write_buf;
+	s32 tls_write_len;
+	s32 tls_out_seq; /* within a Conn */
+	s32 tls_vers;
+	s32 tls_suite;
 };
 
 enum go_identity {

@@ -20,6 +20,7 @@ INLINE void correct_send(void *ctx, u64 id, s32 fd, u64 asked, long ret)
 	if (!st)
 		return;
 	if (st->tls) { /* ciphertext: what the program wrote is on its way all the same */
+		tls_write_short(ctx, id, sk, st, fatal(ret));
 		if (fatal(ret))
 			tell(ctx, RECORD_ERROR, id, st, EGRESS, -ret, 0);
 		return;

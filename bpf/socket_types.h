@@ -119,7 +119,8 @@ struct socket_state_t {
 	u8 mqtt_asked; /* its type */
 	u8 mqtt_direction;
 	u16 mqtt_id;
-	u8 several_pad[2];
+	u8 tls_fresh; /* it has shaken hands, and Go's Write has written nothing since */
+	u8 tls_counted; /* its Writes are in tls_write_map, or were */
 };
 
 #define LOOP_SEVERAL 1

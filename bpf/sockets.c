@@ -21,6 +21,8 @@ INLINE void drop_fd(void *ctx, u64 id, s32 fd)
 		st->refs -= 1;
 		return;
 	}
+	if (st->tls)
+		tls_write_failed(ctx, id, sk, st);
 	if (!st->ignore)
 		tell(ctx, RECORD_CLOSE, id, st, 0, 0, 0);
 	socket_forget(sk, tgid, st);

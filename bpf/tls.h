@@ -1,16 +1,18 @@
 /* TLS of Go programs and of OpenSSL, seen from the system calls beneath it. What a program writes
- * is recorded when its first ciphertext leaves, here; what it reads is recorded by go_tls.c
- * and openssl.c, on the way out of the library. The ciphertext itself is not recorded. */
+ * is recorded when its first ciphertext leaves, here or in tls_written.h; what it reads is recorded by
+ * go_tls.c and openssl.c, on the way out of the library. The ciphertext itself is not recorded. */
 #ifndef OTEL_EBPF_TLS_H
 #define OTEL_EBPF_TLS_H
 
 #include "openssl.h"
 #include "socket_record.h"
 #include "tls_record.h"
+#include "tls_written.h"
 
 /* Bytes on the socket of a TLS connection, or of one that may be. TLS_GOES_ON: op is to go on,
  * as it is or as the plaintext that these bytes are the first ciphertext of. */
-INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct socket_state_t *st)
+INLINE u8 tls_segment(void *ctx, struct member_fields_offset *o, struct op_t *op,
+		      struct socket_state_t *st)
 {
 	struct __socket_data *r = &op->rec;
 	u32 tgid = r->tgid, complete = 0, seq = 0;
@@ -42,6 +44,9 @@ INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		read_user(header, TLS_RECORD_HEADER, first);
 	t = key.goid ? tls_conn_map.lookup(&key) : 0;
 	bool known = st->tls;
+	pi = op->go && r->direction == EGRESS ? proc_info_map.lookup(&tgid) : 0;
+	if (pi && pi->tls_write_end && key.goid && !(t && t->kind == TLS_WRITE))
+		return tls_written(ctx, o, op, st, pi, t, header);
 	if (t && !tls_learn(op, st, t->conn, t->kind, header))
 		t = 0;
 	if (r->direction == INGRESS) {
@@ -64,7 +69,6 @@ INLINE u8 tls_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		return ssl_segment(o, op, st, t, known, first, header);
 	if (!t)
 		return st->tls ? TLS_CIPHER : TLS_GOES_ON;
-	pi = proc_info_map.lookup(&tgid);
 	if (t->kind != TLS_WRITE || t->told || header[0] != TLS_APPLICATION_DATA || !pi)
 		return TLS_CIPHER;
 	/* Where Reads are seen from their entries on, one may have begun before: its bytes, a
@@ -114,7 +118,7 @@ INLINE int run_tls(void *ctx)
 		st->is_request = 0;
 		return 0;
 	}
-	u8 way = tls_segment(o, op, st);
+	u8 way = tls_segment(ctx, o, op, st);
 	op->plain = 1;
 	if (way == TLS_GOES_ON)
 		__progs_jmp_tp_map.call(ctx, PROG_DATA);

@@ -34,6 +34,24 @@ struct tls_socket_t {
 	u32 pad;
 };
 
+/* The latest Write of a Go connection, where its frame on the stack tells of it (tls_written.h).
+ * Key: struct sock *. */
+struct tls_write_t {
+	u64 socket_id;
+	u64 conn;  /* *tls.Conn */
+	u64 buf;   /* the caller's bytes */
+	u64 len;
+	u64 depth; /* of its frame below stack_hi */
+	u64 seq;   /* the latest record's number, as the connection counts what it has encrypted */
+	u64 ts;    /* of the record in the burst that tells of it; 0: none does */
+	u64 left;  /* bytes of it that no record holds yet */
+	u32 size;  /* and those in the latest one */
+	u8 overhead; /* what a record adds to them */
+	u8 unsent;   /* the latest one has not left whole */
+	u8 unknown;  /* how much is left is not known */
+	u8 alone;    /* the latest record was no Write's: an alert, a change of keys */
+};
+
 /* The socket that a goroutine has read TLS records from, or a thread. Key: go_key. */
 struct tls_reader_t {
 	u64 sk;
@@ -83,6 +101,7 @@ enum ssl_process { SSL_CALLED = 1, SSL_ASKED = 2 };
 #define PROCESS_SPEAKS_TLS (1U << 31)
 #define PROCESS_SPEAKS_QUIC (1U << 30)
 #define PROCESS_HAS_KERNEL_TLS (1U << 29)
+#define PROCESS_WRITES_UNCLEARLY (1U << 28) /* a Go program whose Writes its stack does not tell */
 
 /* TLS records that have arrived on a socket. Key: struct sock *. */
 struct ssl_in_t {

@@ -27,7 +27,13 @@ from otel_ebpf.export.queue import ExportQueue
 from otel_ebpf.export.sampling import TraceSampler
 from otel_ebpf.footprint import give_back, prefer, ring_pages
 from otel_ebpf.kernel.ageing import Ageing
-from otel_ebpf.kernel.loader import HAS_KERNEL_TLS, SPEAKS_QUIC, SPEAKS_TLS, Kernel
+from otel_ebpf.kernel.loader import (
+    HAS_KERNEL_TLS,
+    SPEAKS_QUIC,
+    SPEAKS_TLS,
+    WRITES_UNCLEARLY,
+    Kernel,
+)
 from otel_ebpf.kernel.preparation import Preparation
 from otel_ebpf.launch import Launched
 from otel_ebpf.ledger import ledger_lines
@@ -161,6 +167,7 @@ class Agent:
                 SPEAKS_TLS: targets.speaks_tls,
                 SPEAKS_QUIC: targets.speaks_quic,
                 HAS_KERNEL_TLS: targets.has_kernel_tls,
+                WRITES_UNCLEARLY: targets.writes_unclearly,
             },
         )
         kernel.attach()

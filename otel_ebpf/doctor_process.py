@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TextIO
 
 from otel_ebpf.discovery.go_binary import GoBinary
@@ -22,7 +22,7 @@ from otel_ebpf.discovery.tls_libraries import UNKNOWN_LIBRARY, not_readable
 from otel_ebpf.discovery.ways import PASSIVE
 from otel_ebpf.doctor_loops import identities
 from otel_ebpf.errors import UsageError
-from otel_ebpf.probe_costs import EVENTS, KINDS
+from otel_ebpf.probe_costs import EVENTS, KINDS, READ, WRITE
 from otel_ebpf.status import spoken_unread
 from otel_ebpf.targets import Targets
 
@@ -106,6 +106,14 @@ def _headers(go: GoBinary, go_http2: str) -> dict[str, Any]:
     }
 
 
+def _tls_writes(attached: Collection[str]) -> str:
+    """How Writes of TLS are seen; "" where TLS is not."""
+    if not READ.hits(attached):
+        return ""
+    probed = WRITE.hits(attached)
+    return "by uprobes" if probed else "from the stack, no uprobe"
+
+
 def report(image: ProcessImage, identity: str = "auto", go_http2: str = PASSIVE) -> dict[str, Any]:
     """All of it, for JSON: ``pid``, ``exe``, ``language``, ``runtime``, and for Go ``go``.
 
@@ -146,6 +154,7 @@ def report(image: ProcessImage, identity: str = "auto", go_http2: str = PASSIVE)
         "goroutines": _WAYS[chosen_way(go, identity)],
         "offsets": _offsets(go),
         "http2_headers": _headers(go, go_http2),
+        "tls_writes": _tls_writes(attached),
         "probes": [
             {"function": _symbol(go, at), "offset": at, "program": program}
             for at, program in sorted(
@@ -196,6 +205,8 @@ def _go_lines(go: dict[str, Any]) -> list[tuple[str, str]]:
             ("HTTP/2 headers", "from the socket's bytes, no uprobe" if passive else
              f"told by {told} functions with a uprobe each, for each request")
         )  # fmt: skip
+    if go["tls_writes"]:
+        lines.append(("what TLS writes", go["tls_writes"]))
     if headers["from"] != PASSIVE:
         lines += [("no uprobe", f"{name}: {why}") for name, why in headers["missing"].items()]
     functions: dict[str, int] = {}

@@ -71,6 +71,8 @@ class GoProcesses:
         self._births: set[Key] = set()
         """Programs whose goroutines' births are followed because somebody asked."""
         self._tls: LRUCache[Key, TlsPlan | None] = LRUCache(MAX_PROGRAMS)
+        self._probed_writes: set[Key] = set()
+        """Programs whose Writes of TLS their stacks do not tell."""
         self._headers: LRUCache[GoBinary, HeaderPlan] = LRUCache(MAX_PROGRAMS)
         self._statements: LRUCache[Key, dict[int, set[Place]]] = LRUCache(MAX_PROGRAMS)
         """`go` statements that are followed, by program and by the function that they start."""
@@ -102,6 +104,7 @@ class GoProcesses:
             "go_statements_followed": sum(
                 len(set().union(*starts.values())) for starts in self._statements.values()
             ),
+            "programs_with_tls_writes_probed": len(self._probed_writes),
             "programs_probed_for_each_request": len({program for program, _ in self._needs}),
         }
 
@@ -140,6 +143,26 @@ class GoProcesses:
                 if other.go is go:
                     self.apply(other, go)
         _log.warning("%s is probed for each request from now on: %s", image.exe, NEEDS[what])
+
+    def probe_writes(self, pid: int) -> None:
+        """This process writes TLS, and its stack does not tell what."""
+        image = self._images.get(pid)
+        if image is None or image.go is None or image.go.identity in self._probed_writes:
+            return
+        go = image.go
+        plan = self._tls_plan(image, go)
+        if plan is None or self._uprobes is None:
+            return
+        # Probes first: what begins without them is told by the stack.
+        with self._open(image, go) as descriptor:
+            if descriptor is None:
+                return
+            self._uprobes.attach(go.identity, f"/proc/self/fd/{descriptor}", plan.write_places)
+        self._probed_writes.add(go.identity)
+        for other in list(self._images.values()):
+            if other.go is go:
+                self.apply(other, go)
+        _log.info("%s: Writes of TLS are probed, for its stack does not tell of them", image.exe)
 
     def need_statement(self, pid: int, start: int) -> None:
         """Requests would have parents if it were known who bears those that start ``start``."""
@@ -211,7 +234,10 @@ class GoProcesses:
             # Offsets that the way without a hit needs are not known: as if it had failed.
             self._needs.add((go.identity, "callers"))
         members["round_trip"] = int((go.identity, "callers") in self._needs)
-        members["tls_kept"] = int(plan is not None and plan.kept)
+        # Where it is loaded must be known for its frames to be.
+        probed = go.identity in self._probed_writes or (go.pie and bias is None)
+        if plan is not None:
+            members.update(plan.members(probed, bias or 0))
         headers = self._header_plan(image, go) if members["g_goid"] >= 0 else None
         if headers is not None and (bias is not None or not go.pie):
             members.update(headers.for_process(bias or 0, self._go_http2))
@@ -227,7 +253,7 @@ class GoProcesses:
             probes = http1_probes(members) + stream_probes(members)
             places = [(go.symbols[n], program) for n, program in probes if n in go.symbols]
             if plan is not None:
-                places += plan.places
+                places += plan.attached(probed)
             places += set().union(*self._statements.get(go.identity, {}).values())
             if headers is not None:
                 places += [(go.symbols[name], program) for name, program in headers.probes]

@@ -14,8 +14,8 @@ EXPLAINED = {
     "socket_map_full": "sockets not followed: the map was full",
     "trace_map_full": "requests not carried: the map was full",
     "args_map_full": "system calls not followed: the map was full",
-    "tls_unplaced": "calls of TLS libraries whose socket is not known (joined midway) or "
-    "whose buffer was gone when its bytes left",
+    "tls_unplaced": "calls of TLS libraries whose socket is not known, that may have begun before "
+    "(joined midway), or whose buffer was gone when its bytes left",
     "tls_crowded": "reads of TLS not recorded: too many at work on one CPU",
     "processes_with_tls_not_readable": "they speak TLS by other means than crypto/tls and OpenSSL",
     "processes_with_quic": "QUIC, and HTTP/3 over it, is not read",

@@ -32,7 +32,9 @@ READ = Event(
     ("go_tls_read_enter", "go_tls_read_exit", "go_tls_read_exit_paired"),
     "at least once",
 )
-WRITE = Event("a Write of TLS", ("go_tls_write_enter", "go_tls_write_exit"), "at least once")
+WRITE = Event(
+    "a Write of TLS", ("go_tls_write_enter", "go_tls_write_exit"), "at least once, where needed"
+)
 EVENTS = (
     Event("a connection of net/http, HTTP/1 server", ("go_conn_serve",), "0"),
     Event("a connection of net/http, HTTP/1 client", ("go_persist_conn_read_loop",), "0"),
@@ -128,9 +130,9 @@ class Kind:
 
     def hits(self, attached: Collection[str]) -> int | None:
         """Uprobe hits a request with these programs attached; None: it is not bound to its
-        goroutine, or not seen."""
+        goroutine, or not seen. Without probes at Write the stack tells of it."""
         read, write = READ.hits(attached), WRITE.hits(attached)
-        if self.program not in attached or (self.tls and not (read and write)):
+        if self.program not in attached or (self.tls and not read):
             return None
         return self.reads * read + self.writes * write
 

@@ -134,6 +134,10 @@ class Targets:
         """A process has the kernel encrypt what it says."""
         self._work.put((self._kernel_tls.speaks, pid))
 
+    def writes_unclearly(self, pid: int) -> None:
+        """A Go process writes TLS, and its stack does not tell what."""
+        self._work.put((self._go.probe_writes, pid))
+
     def ended(self, pid: int) -> None:
         """A process has ended."""
         self._work.put((self._ended, pid))

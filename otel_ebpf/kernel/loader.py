@@ -39,9 +39,10 @@ WAKE_AT = 32
 """Bursts of one CPU that wake the reader before its time."""
 
 SPEAKS_TLS, SPEAKS_QUIC, HAS_KERNEL_TLS = 1 << 31, 1 << 30, 1 << 29
+WRITES_UNCLEARLY = 1 << 28
 """In the number of a process: why it is told. PROCESS_... of the C side: it speaks TLS of which no
 probe tells, or QUIC, or has the kernel encrypt."""
-_WHY = SPEAKS_TLS | SPEAKS_QUIC | HAS_KERNEL_TLS
+_WHY = SPEAKS_TLS | SPEAKS_QUIC | HAS_KERNEL_TLS | WRITES_UNCLEARLY
 
 
 class Kernel(SharedMaps):
@@ -227,8 +228,8 @@ class Kernel(SharedMaps):
         found: Mapping[int, Callable[[int], None]] = MappingProxyType({}),
     ) -> None:
         """``take(pid)`` as soon as a process executes a program; of ``found``, one of
-        :data:`SPEAKS_TLS`, ``SPEAKS_QUIC`` and ``HAS_KERNEL_TLS``, what it is called with when a
-        process does so: perhaps more than once."""
+        :data:`SPEAKS_TLS`, ``SPEAKS_QUIC``, ``HAS_KERNEL_TLS`` and ``WRITES_UNCLEARLY``, what it is
+        called with when a process does so: perhaps more than once."""
 
         def on_exec(_cpu: int, data: bytes) -> None:
             told = int.from_bytes(data[:4], sys.byteorder)

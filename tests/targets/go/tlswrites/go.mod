@@ -1,0 +1,3 @@
+module example.com/tlswrites
+
+go 1.15
