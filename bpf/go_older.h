@@ -25,13 +25,15 @@ INLINE bool go_loop_conn_is(struct proc_info_t *pi, u32 tgid, u64 at, s32 fd)
 	NO_UNROLL
 	for (int i = 0; i < GO_WRAPPED; i++) {
 		struct tls_socket_t *beneath;
-		u64 inner = 0, net_fd = 0, sysfd = 0;
+		u64 inner = 0, net_fd = 0, sysfd = 0, other;
 
 		if (READ_USER(inner, conn, GO_NET_CONN) || !inner)
 			return false;
 		conn = inner;
-		if (!READ_USER(net_fd, conn, 0) && !READ_USER(sysfd, net_fd, pi->fd_sysfd) &&
-		    sysfd == (u64)fd)
+		other = READ_USER(net_fd, conn, 0); /* not 0, too, where it cannot be read */
+		other |= READ_USER(sysfd, net_fd, pi->fd_sysfd);
+		other |= sysfd ^ (u64)fd;
+		if (!other)
 			return true;
 		key.conn = conn;
 		beneath = tls_socket_map.lookup(&key);

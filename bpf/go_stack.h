@@ -15,14 +15,16 @@
 #define GO_STACK_TRIES 3
 #define GO_WRAPPERS 4 /* around a connection */
 
-/* The descriptor of the *net.TCPConn (or *net.UnixConn) whose data word is `conn`; -1: none. */
+/* The descriptor of the *net.TCPConn (or *net.UnixConn) whose data word is `conn`; -1: none.
+ * Without branches: the verifier follows each way through a loop's body in every round. */
 INLINE s32 go_conn_fd(struct proc_info_t *pi, u64 conn)
 {
 	u64 net_fd = 0, fd = 0;
+	s64 failed = READ_USER(net_fd, conn, 0);
 
-	if (READ_USER(net_fd, conn, 0) || READ_USER(fd, net_fd, pi->fd_sysfd))
-		return -1;
-	return (s32)fd;
+	failed |= READ_USER(fd, net_fd, pi->fd_sysfd);
+	FORGET_BOUNDS(failed);
+	return (s32)(fd | failed >> 63);
 }
 
 /* Whether the interface at `at` is a connection over descriptor fd, itself or under TLS. */
