@@ -125,7 +125,8 @@ class Agent:
             signal.signal(number, self._on_signal)
         images: list[ProcessImage] = []
         # Reading the running programs takes as long as compiling, and can go on meanwhile.
-        looking = threading.Thread(target=lambda: images.extend(self._targets.prepare()))
+        only = self._config.pids if self._config.kernel.on_demand else None
+        looking = threading.Thread(target=lambda: images.extend(self._targets.prepare(only)))
         looking.start()
         preparation = self._config.preparation or Preparation(self._config.kernel)
         kernel = preparation.finish()
