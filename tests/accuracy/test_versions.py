@@ -22,7 +22,7 @@ def test_what_a_request_over_https_costs_is_what_doctor_says() -> None:
     assert plain is not None and secure is not None
     said = {kind.name: kind for kind in KINDS}
     attached = {program for kind in KINDS for program in (kind.program,)}
-    attached |= {"go_tls_read_exit", "go_tls_write_enter", "go_tls_write_exit"}
+    attached |= {"go_tls_read_exit"}
     for cell, name in ((plain, "HTTP/1"), (secure, "HTTPS (HTTP/1)")):
         assert (cell.wrong, cell.total) == (0, 3 * (20 + 60))
         assert cell.right >= 0.99 * cell.total
