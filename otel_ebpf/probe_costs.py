@@ -195,7 +195,7 @@ KINDS = (
     ),
 )
 """Requests whose goroutines are bound to their connections or streams, by the place that
-tells. net/http's HTTP/1 server reads twice: it waits for one byte, then takes the rest; its
-HTTP/2 server reads a frame's header and then the frame. Of HTTP/2 and gRPC with TLS it is what
-one stream at a time takes, without what is written for flow control; streams that are open at
-once share Reads and Writes."""
+tells. net/http's HTTP/1 server reads twice: in the background of the handler, which ends with
+nothing or one byte, and the request; its HTTP/2 server reads a frame's header and then the frame.
+Of HTTP/2 and gRPC with TLS it is what one stream at a time takes, without what is written for
+flow control; streams that are open at once share Reads and Writes."""
