@@ -79,7 +79,7 @@ class Agent:
         # Everything a user may have mistyped is read before the kernel is touched.
         settings = SpanSettings.from_env(env)
         sampler = TraceSampler.from_env(env)
-        prefer()  # before the first thread: they inherit it
+        prefer()  # where nobody has, for the threads that are begun here
         self._queue: ExportQueue | None = None
         self._clock = WallClock()
         builder = SpanBuilder(self._clock, settings)

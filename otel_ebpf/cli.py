@@ -168,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     # Loaded here: `doctor` and `replay` must work where these cannot.
+    from otel_ebpf.footprint import prefer
     from otel_ebpf.kernel.config import CAPTURE_DEFAULT, KernelConfig
     from otel_ebpf.kernel.preparation import Preparation
 
@@ -199,6 +200,7 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         problem = blocking(survey())
         if problem is not None:
             raise problem
+    prefer()  # before the first thread: they inherit it
     # The kernel verifies programs while this process loads its other modules.
     with contextlib.closing(Preparation(kernel)) as preparation:
         from otel_ebpf.agent import Agent
