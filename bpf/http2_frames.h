@@ -88,6 +88,10 @@ INLINE bool http2_step(struct op_t *op, struct http2_walk_t *w, struct socket_st
 		half->got += n;
 		if (half->got < HTTP2_HEADER)
 			return true;
+		/* A reader that asks for a header alone asks for its payload next: one record
+		 * has room for both. */
+		if (w->rest == 0 && !w->trial && w->head[3] == HTTP2_HEADERS)
+			return true;
 		half->got = 0;
 		if (!http2_begin(op, w, half, to)) {
 			/* A server that spoke first is asked now. */

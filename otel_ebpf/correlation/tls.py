@@ -29,6 +29,6 @@ def place_told(told: int, offset: int) -> int | None:
     """The same of what the kernel half has told of a segment's first byte."""
     if not told >> 63:
         return None
-    if offset and offset >= (told >> 16 & 0x7FFF):
-        return None  # perhaps in the next TLS record
+    if offset and not -(told & 0xFFFF) <= offset < (told >> 16 & 0x7FFF):
+        return None  # perhaps in another TLS record
     return _OF_RECORD | (told >> 31 & 0xFFFFFFFF) << 16 | (told & 0xFFFF) + offset

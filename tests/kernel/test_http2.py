@@ -163,6 +163,30 @@ def test_bytes_that_nobody_saw_are_a_loss_that_is_told(traffic: Traffic, tracer:
     assert not lost  # every read was seen
 
 
+def test_a_header_that_is_read_alone_is_told_with_its_payload(
+    traffic: Traffic, tracer: Tracer
+) -> None:
+    """As a reader does that asks for each frame's header first."""
+    pair, talk = traffic.pair("tcp4"), Talk()
+    play(traffic, pair, CLIENT, PREFACE + frame(4, 0, 0), 1000, "write")
+    requests = [
+        frame(HEADERS, END_HEADERS | END, n, talk.block(CLIENT, asks(f"/{n}"))) for n in (1, 3)
+    ]
+    for request in requests:
+        assert traffic.send("write", pair.client, request) == len(request)
+        for size in (9, len(request) - 9):
+            traffic.receive_all("read", pair.server, size, (size,))
+    records = [
+        r for r in tracer.of(traffic.pid)
+        if r.fd == pair.server and r.direction == INGRESS and r.begins == layout.FRAMES and r.data
+    ]  # fmt: skip
+    assert [r.data[4:] for r in records] == requests, show(records)
+    assert [r.ref_ts & 0xFFFF for r in records] == [0, 0]  # nothing of a frame told of before
+    # A frame's place is that of its header, which was read before.
+    places = [int.from_bytes(r.data[:4], "big") for r in records]
+    assert [r.tcp_seq - place for r, place in zip(records, places, strict=True)] == [9, 9]
+
+
 def test_bodies_cost_no_records(traffic: Traffic, tracer: Tracer) -> None:
     pair, talk = traffic.pair("tcp4"), Talk()
     play(traffic, pair, CLIENT, PREFACE + frame(4, 0, 0), 1000, "write")

@@ -51,6 +51,11 @@ def test_what_may_be_in_the_next_record_has_no_place() -> None:
     assert tls_place(record(0), 0) is None
 
 
+def test_a_header_that_was_read_before_has_a_place_in_the_same_record_alone() -> None:
+    assert tls_place(record(told(7, 100, 9)), -9) == tls_place(record(told(7, 100, 0)), 0)
+    assert tls_place(record(told(7, 100, 8)), -9) is None
+
+
 def test_the_place_has_moved_where_the_time_of_a_context_is_told() -> None:
     moved = record(123_456_789)
     moved.fd = 7
