@@ -24,11 +24,13 @@ class StreamDrafts:
         self._builder = builder
         self._templates = templates
         self._peers: dict[tuple[bool, str, int], bytes] = {}
-        # Neither a template nor a head's memory tells of headers that a user has asked for.
-        self._http = (
-            not (settings.client_request_headers or settings.client_response_headers),
-            not (settings.server_request_headers or settings.server_response_headers),
+        # What a head remembers tells of its response's status alone, and a template of no
+        # headers that a user has asked for.
+        self._kinds = (
+            not settings.client_response_headers,
+            not settings.server_response_headers,
         )
+        self._http = (not settings.client_request_headers, not settings.server_request_headers)
         self._grpc = (not settings.client_request_metadata, not settings.server_request_metadata)
 
     def begin(self, exchange: Exchange) -> Draft | None:
@@ -39,10 +41,12 @@ class StreamDrafts:
             response is None
             or exchange.error
             or exchange.notes
-            or exchange.request_truncated
-            or exchange.response_truncated
+            or exchange.protocol not in ("http", "grpc")
+            or not self._kinds[exchange.kind == SERVER]
         ):
             return None
+        # Joined midway, a connection may never show its heads whole.
+        cut = exchange.request_truncated + 2 * exchange.response_truncated
         # A text for gRPC, else a number.
         said = status_code(exchange) if exchange.protocol == "grpc" else response.status
         memo = request.memo
@@ -52,28 +56,27 @@ class StreamDrafts:
             or memo[1] != said
             or memo[2] != exchange.kind
             or memo[3] != exchange.secure
+            or memo[4] != cut
         ):
-            template, rest = self._made(exchange, said)
-            memo = (exchange.endpoints, said, exchange.kind, exchange.secure, template, rest)
+            made = self._made(exchange, said)
+            memo = (exchange.endpoints, said, exchange.kind, exchange.secure, cut, *made)
             request.memo = memo
-        template, rest = memo[4], memo[5]
-        if template is None:
-            return None
+        template: Template = memo[5]
+        rest: bytes = memo[6]
         return template.name + times(*self._builder.times(exchange)) + rest, template
 
-    def _made(self, exchange: Exchange, said: str | int) -> tuple[Template | None, bytes]:
+    def _made(self, exchange: Exchange, said: str | int) -> tuple[Template, bytes]:
         """The template, and all that comes behind the times."""
-        if exchange.protocol == "grpc":
-            template = self._of_call(exchange, said)
-        elif exchange.protocol == "http":
-            template = self._of_request(exchange)
-        else:
-            template = None
+        http = exchange.protocol == "http"
+        whole = not (exchange.request_truncated or exchange.response_truncated)
+        template = None
+        if whole:
+            template = self._of_request(exchange) if http else self._of_call(exchange, said)
         if template is None:
-            return None, b""
+            return self._templates.alone(exchange)
         peer = self._peer(exchange) if exchange.kind == SERVER else b""
         varying: tuple[bytes, ...] = (peer,)
-        if exchange.protocol == "http":
+        if http:
             varying = self._templates.varying(template, exchange.request.target, peer)
         return template, b"".join((template.base, *varying, template.after))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from otel_ebpf.correlation.model import SERVER, Exchange
 from otel_ebpf.export.otlp_encoding import SpanEncoder
 from otel_ebpf.spans import semconv
-from otel_ebpf.spans.builder import SpanBuilder
+from otel_ebpf.spans.builder import SpanBuilder, truncated
 from otel_ebpf.spans.model import Description
 from otel_ebpf.spans.redaction import QueryRedactor
 from otel_ebpf.spans.settings import SpanSettings
@@ -117,6 +117,19 @@ class Templates:
             status,
             (tail(status, message, 1, False), tail(status, message, 1, True)),
         )
+
+    def alone(self, exchange: Exchange) -> tuple[Template, bytes]:
+        """A template for this exchange alone, and all that comes behind its times."""
+        name, attributes, base, status, message = self._builder.describe(exchange)
+        encoder = self._encoder
+        tails = tuple(encoder.tail(status, message, 1, remote) for remote in (False, True))
+        if exchange.request_truncated or exchange.response_truncated:
+            cut = b"".join(encoder.attributes({semconv.TRUNCATED: truncated(exchange)}, None))
+            tails = tuple(cut + tail for tail in tails)  # behind the rule, as the builder has it
+        template = Template(
+            encoder.name(name, exchange.kind), b"", b"", "", status, (tails[0], tails[1])
+        )
+        return template, b"".join(encoder.attributes(attributes, base))
 
     def peer(self, exchange: Exchange) -> bytes:
         """The attributes that name a server's client."""

@@ -85,7 +85,7 @@ class SpanBuilder:
         if exchange.rule:
             attributes[semconv.PARENT_RULE] = exchange.rule
         if exchange.request_truncated or exchange.response_truncated:
-            attributes[semconv.TRUNCATED] = _truncated(exchange)
+            attributes[semconv.TRUNCATED] = truncated(exchange)
         if exchange.notes:
             if base is not None and not base.attributes.keys().isdisjoint(exchange.notes):
                 base = None
@@ -158,7 +158,7 @@ class SpanBuilder:
         return resource
 
 
-def _truncated(exchange: Exchange) -> str:
+def truncated(exchange: Exchange) -> str:
     if not exchange.response_truncated:
         return "request"
     return "request,response" if exchange.request_truncated else "response"
