@@ -128,7 +128,7 @@ INLINE int tls_read(struct pt_regs *regs, struct proc_info_t *pi, u64 id, u64 g,
 	if (n <= 0 || n > TLS_READ_MAX || !goid)
 		return 0;
 	struct socket_state_t *st = tls_beneath(&key, conn, n, &beneath);
-	if (!st)
+	if (!st || !pi->tls_armed)
 		return 0;
 	struct __http2_stack *s = tls_begin_read(st, &beneath, id, buf, n);
 	if (!s)

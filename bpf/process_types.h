@@ -88,6 +88,10 @@ struct proc_info_t {
 	s32 tls_out_seq; /* within a Conn */
 	s32 tls_vers;
 	s32 tls_suite;
+	/* 1: all is there that tells of its TLS. Of half of it a conversation would be told whose
+	 * requests have no responses, or those of others. */
+	u32 tls_armed;
+	u32 tls_pad;
 };
 
 enum go_identity {

@@ -71,6 +71,10 @@ INLINE u8 tls_segment(void *ctx, struct member_fields_offset *o, struct op_t *op
 		return st->tls ? TLS_CIPHER : TLS_GOES_ON;
 	if (t->kind != TLS_WRITE || t->told || header[0] != TLS_APPLICATION_DATA || !pi)
 		return TLS_CIPHER;
+	if (!pi->tls_armed) { /* nor is the rest of this Write told */
+		t->told = 1;
+		return TLS_CIPHER;
+	}
 	/* Where Reads are seen from their entries on, one may have begun before: its bytes, a
 	 * request or response, would be missing from the conversation that begins here. */
 	if (!known && !pi->tls_kept)

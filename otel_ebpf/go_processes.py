@@ -236,7 +236,8 @@ class GoProcesses:
         members["round_trip"] = int((go.identity, "callers") in self._needs)
         # Where it is loaded must be known for its frames to be.
         probed = go.identity in self._probed_writes or (go.pie and bias is None)
-        if plan is not None:
+        armed = plan is not None and self._tls_armed(go, plan, probed)
+        if plan is not None and armed:
             members.update(plan.members(probed, bias or 0))
         headers = self._header_plan(image, go) if members["g_goid"] >= 0 else None
         if headers is not None and (bias is not None or not go.pie):
@@ -258,9 +259,18 @@ class GoProcesses:
             if headers is not None:
                 places += [(go.symbols[name], program) for name, program in headers.probes]
             self._attach(image, go, places, way, births)
+            if plan is not None and not armed and self._tls_armed(go, plan, probed):
+                members.update(plan.members(probed, bias or 0))
+                self._kernel.set_process(image.pid, members)
             for what in NEEDS:
                 if (go.identity, what) in self._needs:
                     self._attach_needed(image, go, members, what)
+
+    def _tls_armed(self, go: GoBinary, plan: TlsPlan, probed: bool) -> bool:
+        """Whether all is there that tells of its TLS. Told by halves, a conversation would have
+        requests without responses, or with those of others."""
+        assert self._uprobes is not None
+        return self._uprobes.all_there(go.identity, plan.attached(probed))
 
     def _attach_needed(
         self, image: ProcessImage, go: GoBinary, members: Mapping[str, int], what: str

@@ -87,6 +87,11 @@ class Uprobes:
         file = self._files[key]
         return [p for p in places if p not in file.handles and file.refused[p] < TRIES]
 
+    def all_there(self, key: Key, places: Iterable[Place]) -> bool:
+        """Whether each of ``places`` has its uprobe."""
+        file = self._files.get(key)
+        return file is not None and all(place in file.handles for place in places)
+
     def attach(self, key: Key, path: str, places: Iterable[Place]) -> bool:
         """Puts uprobes to the missing ones of ``places``; ``path`` leads to that very file.
 

@@ -88,8 +88,9 @@ class TlsPlan:
         }
 
     def members(self, probed: bool, load_bias: int) -> dict[str, int]:
-        """Members of ``struct proc_info_t`` for a process that is loaded there."""
-        members = {"tls_kept": int(self.kept)}
+        """Members of ``struct proc_info_t`` for a process that is loaded there and has all its
+        probes."""
+        members = {"tls_kept": int(self.kept), "tls_armed": 1}
         if self.frame and not probed:
             members.update(self.frame)
             for end in ("tls_write_start", "tls_write_end"):
