@@ -7,6 +7,7 @@
 #include "asking.h"
 #include "openssl_in.h"
 
+#define SSL_WHOLE_SEND 16384 /* what is smaller is all that there was to be sent */
 #define SSL_LEAST_FRAGMENT 512 /* max_fragment_length knows none smaller */
 
 /* Whether the process has called OpenSSL. */
@@ -92,6 +93,7 @@ INLINE u8 ssl_segment(struct member_fields_offset *o, struct op_t *op, struct so
 		bool same = p->tid == r->tid && !read_user(head, n & 31, buf) &&
 			    head[0] == p->head[0] && head[1] == p->head[1];
 		u32 p_tid = p->tid;
+		u64 p_len = len;
 		ssl_pending_map.delete(&sk);
 		if (st->tls_late)
 			return TLS_CIPHER;
@@ -103,7 +105,12 @@ INLINE u8 ssl_segment(struct member_fields_offset *o, struct op_t *op, struct so
 			len = kept->len;
 			kept->len = 0;
 		}
+		/* More was written than this send can carry: one before it went unseen, and the buffer
+		 * may be that one's. (What fills a record may be sent in parts.) */
+		if (total > p_len && op->count < SSL_WHOLE_SEND && op->count < total + SSL_LEAST_OVERHEAD)
+			same = false;
 		if (!same) { /* a gap is seen by its size */
+			op->kept = 0;
 			st->bytes[EGRESS] += total;
 			count(STAT_TLS_UNPLACED);
 			return TLS_CIPHER;

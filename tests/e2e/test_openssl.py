@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import itertools
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -162,6 +164,78 @@ def test_node_s_calls_over_tls_are_joined_and_none_is_wrong(
     assert "tls_unplaced" not in agent.ledger
     # Where in the stream a server reads is not known of a process's first connections.
     assert told["request right"] >= everything - CALLERS, told
+
+
+def test_what_others_sent_unseen_is_not_told_with_the_next_send(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    """The kernel now and then passes over a probe. Here a process that is not traced sends."""
+    with (
+        answering_by_path(pair) as port,
+        sending_for_others(tmp_path / "sender") as place,
+        subprocess.Popen(
+            [sys.executable, str(TARGETS / "handed_on.py"), str(port), place],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as client,
+    ):  # fmt: skip
+        assert client.stdin is not None and client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        with Agent(pids=[client.pid]) as agent:
+            for number, how in enumerate(("own", "own", "other", "own", "other", "own", "own")):
+                client.stdin.write(f"{how} /{400 + number}\n")
+                client.stdin.flush()
+                assert client.stdout.readline() == f"{400 + number}\n"
+            client.stdin.close()
+            spans = agent.stop()
+    told = [(path_of(s), s["attributes"].get("http.response.status_code")) for s in spans]
+    assert ("/406", 406) in told, agent.errors
+    assert all(status is None or path == f"/{status}" for path, status in told), told
+
+
+@contextmanager
+def answering_by_path(pair: tuple[str, str]) -> Iterator[int]:
+    """An HTTPS server in this process, whose answers have the status that the path says."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(int(self.path[1:]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@contextmanager
+def sending_for_others(place: Path) -> Iterator[str]:
+    """Sends what it is given on the connection that comes with it, in this process."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while True:
+                data, descriptors, _, _ = socket.recv_fds(connection, 65536, 1)
+                if not data:
+                    return
+                with socket.socket(fileno=descriptors[0]) as carried:
+                    carried.sendall(data)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        yield str(place)
 
 
 @needs_curl
