@@ -17,7 +17,6 @@ from typing import NoReturn
 
 from otel_ebpf import __version__
 from otel_ebpf.config.effective import Effective, effective
-from otel_ebpf.discovery.go_guess import may_be_go
 from otel_ebpf.discovery.ways import PASSIVE
 from otel_ebpf.errors import KernelError, OtelEbpfError, UsageError
 from otel_ebpf.selection import (
@@ -192,7 +191,6 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         header_blocks=go_http2 != PASSIVE,
         # Who chose processes that run may have none of Go's, say; others come with any program.
         on_demand=bool(pids) and not (globs or ports or program),
-        go_expected=any(may_be_go(f"/proc/{pid}/exe") for pid in pids),
     )
     if os.geteuid() != 0:
         from otel_ebpf.kernel.features import blocking, survey

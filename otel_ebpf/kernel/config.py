@@ -107,7 +107,6 @@ class KernelConfig:
         header_blocks: uprobes tell of header blocks, which takes memory.
         on_demand: processes were chosen that run already, and nothing else: programs that only
             some processes need are loaded for the first of these.
-        go_expected: and one of them may be Go's, whose programs are loaded with the others.
     """
 
     capture: int = CAPTURE_DEFAULT
@@ -124,7 +123,6 @@ class KernelConfig:
     task_reads: str = "auto"
     header_blocks: bool = False
     on_demand: bool = False
-    go_expected: bool = False
 
     def __post_init__(self) -> None:
         if not 64 <= self.capture <= CAPTURE_LIMIT:

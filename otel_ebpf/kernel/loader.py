@@ -77,9 +77,7 @@ class Kernel(SharedMaps):
         self._told: set[str] = set()
         self._awaited: set[str] = set()
         if config.on_demand:
-            for (_, member), names in AWAITED_PROGRAMS.items():
-                if member != "go" or not config.go_expected:
-                    self._awaited.update(names)
+            self._awaited.update(*AWAITED_PROGRAMS.values())
         offsets, compiled = materials.finish()
         super().__init__(config, compiled.maps)
         with self._held:

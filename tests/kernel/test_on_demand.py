@@ -49,15 +49,3 @@ def test_they_are_there_before_the_process_is_described(kernel: Kernel) -> None:
         needed.update(names)
         assert reached(kernel) == before | needed, member
     assert reached(kernel) == set(TAIL_PROGRAMS)
-
-
-def test_those_that_are_expected_are_there_at_once() -> None:
-    kernel = Kernel(KernelConfig(filter_processes=True, on_demand=True, go_expected=True))
-    try:
-        kernel.attach()
-        awaited = {
-            name for (_, m), names in AWAITED_PROGRAMS.items() if m != "go" for name in names
-        }
-        assert reached(kernel) == set(TAIL_PROGRAMS) - awaited
-    finally:
-        kernel.close()
