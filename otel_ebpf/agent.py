@@ -125,8 +125,7 @@ class Agent:
             signal.signal(number, self._on_signal)
         images: list[ProcessImage] = []
         # Reading the running programs takes as long as compiling, and can go on meanwhile.
-        only = self._config.pids if self._config.kernel.on_demand else None
-        looking = threading.Thread(target=lambda: images.extend(self._targets.prepare(only)))
+        looking = threading.Thread(target=lambda: images.extend(self._targets.prepare()))
         looking.start()
         preparation = self._config.preparation or Preparation(self._config.kernel)
         kernel = preparation.finish()

@@ -93,10 +93,10 @@ class Targets:
         self.unreadable = 0
         self._thread = threading.Thread(target=self._run, name="otel-ebpf-targets", daemon=True)
 
-    def prepare(self, only: Sequence[int] | None = None) -> list[ProcessImage]:
-        """Looks at every running process, or at some. May run before the kernel half is loaded."""
+    def prepare(self) -> list[ProcessImage]:
+        """Looks at every running process. May run before the kernel half is loaded."""
         images = []
-        for pid in list_pids(self._proc) if only is None else only:
+        for pid in list_pids(self._proc):
             image = classify(pid, self._proc)
             if image is not None:
                 images.append(image)

@@ -105,8 +105,7 @@ class KernelConfig:
             pointers, the rest too where the kernel lets programs make them), ``calls``
             (bpf_probe_read_kernel), or ``auto``: direct where the kernel takes it.
         header_blocks: uprobes tell of header blocks, which takes memory.
-        on_demand: processes were chosen that run already, and nothing else: programs that only
-            some processes need are loaded for the first of these.
+        on_demand: programs that only some processes need are loaded for the first of these.
     """
 
     capture: int = CAPTURE_DEFAULT
