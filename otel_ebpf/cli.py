@@ -189,8 +189,6 @@ def _agent(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         ports=ports,
         protocols=chosen_protocols(arguments.protocol, env),
         header_blocks=go_http2 != PASSIVE,
-        # Who chose processes that run may have none of Go's, say; others come with any program.
-        on_demand=bool(pids) and not (globs or ports or program),
     )
     if os.geteuid() != 0:
         from otel_ebpf.kernel.features import blocking, survey

@@ -105,7 +105,6 @@ class KernelConfig:
             pointers, the rest too where the kernel lets programs make them), ``calls``
             (bpf_probe_read_kernel), or ``auto``: direct where the kernel takes it.
         header_blocks: uprobes tell of header blocks, which takes memory.
-        on_demand: programs that only some processes need are loaded for the first of these.
     """
 
     capture: int = CAPTURE_DEFAULT
@@ -121,7 +120,6 @@ class KernelConfig:
     receives: str = "auto"
     task_reads: str = "auto"
     header_blocks: bool = False
-    on_demand: bool = False
 
     def __post_init__(self) -> None:
         if not 64 <= self.capture <= CAPTURE_LIMIT:

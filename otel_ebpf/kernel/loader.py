@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +17,6 @@ from otel_ebpf.kernel.mounts import ensure_bpffs, ensure_tracefs
 from otel_ebpf.kernel.obtain import Materials
 from otel_ebpf.kernel.perf_reader import PerfReader
 from otel_ebpf.kernel.plan import (
-    AWAITED_PROGRAMS,
     RAW_TRACEPOINT,
     SPARED_PROGRAMS,
     TAIL_PROGRAMS,
@@ -35,7 +34,7 @@ from otel_ebpf.kernel.shared_maps import SharedMaps
 _log = logging.getLogger(__name__)
 
 _TYPES = {TRACEPOINT: sysbpf.TRACEPOINT, RAW_TRACEPOINT: sysbpf.RAW_TRACEPOINT}
-_JUMPS, _UPROBE_JUMPS = "__progs_jmp_tp_map", "__progs_jmp_kp_map"
+_UPROBE_JUMPS = "__progs_jmp_kp_map"
 WAKE_AT = 32
 """Bursts of one CPU that wake the reader before its time."""
 
@@ -75,9 +74,6 @@ class Kernel(SharedMaps):
         self.registers = False
         self._uprobe_jumps = False
         self._told: set[str] = set()
-        self._awaited: set[str] = set()
-        if config.on_demand:
-            self._awaited.update(*AWAITED_PROGRAMS.values())
         offsets, compiled = materials.finish()
         super().__init__(config, compiled.maps)
         with self._held:
@@ -99,7 +95,7 @@ class Kernel(SharedMaps):
         Raises:
             KernelError: a program is refused.
         """
-        wanted = [(n, sysbpf.TRACEPOINT) for n in TAIL_PROGRAMS if n not in self._awaited]
+        wanted = [(name, sysbpf.TRACEPOINT) for name in TAIL_PROGRAMS]
         wanted += [(probe.program, _TYPES[probe.kind]) for probe in probe_plan()]
         self._programs.load_all(wanted, spared=SPARED_PROGRAMS)
         self._tell_refused()
@@ -141,7 +137,7 @@ class Kernel(SharedMaps):
         """
         self.load()
         plan = [probe for probe in probe_plan() if self._present(probe)]
-        self._fill_jumps(_JUMPS, TAIL_PROGRAMS, sysbpf.TRACEPOINT)
+        self._fill_jumps("__progs_jmp_tp_map", TAIL_PROGRAMS, sysbpf.TRACEPOINT)
         # These two answer only the agent. How receives are seen must be settled before
         # anything else runs: programs count in the same map value.
         for probe in plan:
@@ -161,11 +157,10 @@ class Kernel(SharedMaps):
         while probes were attached one by one, some bytes may have passed unseen."""
         self.update_each_cpu("__members_offset", "armed", 1)  # no program writes there
 
-    def _fill_jumps(self, table: str, names: Sequence[str], kind: int, attach: int = 0) -> None:
-        wanted = [(name, kind) for name in names if name not in self._awaited]
-        self._programs.load_all(wanted, attach, SPARED_PROGRAMS)
+    def _fill_jumps(self, table: str, names: Iterable[str], kind: int, attach: int = 0) -> None:
+        self._programs.load_all([(name, kind) for name in names], attach, SPARED_PROGRAMS)
         for index, name in enumerate(names):
-            if name not in self._programs.refused and name not in self._awaited:
+            if name not in self._programs.refused:
                 self._tables[table][index] = self._programs.load(name, kind, attach).fd
         self._tell_refused()
 
@@ -290,21 +285,6 @@ class Kernel(SharedMaps):
         for probe in probes:
             if probe not in known and self._present(probe):
                 self._attach(probe)
-
-    def set_process(
-        self, pid: int, members: dict[str, int], name_of_map: str = "proc_info_map"
-    ) -> None:
-        """See ``SharedMaps``. Programs that only such processes need are there before it is."""
-        needed = {
-            name
-            for (table, member), names in AWAITED_PROGRAMS.items()
-            if table == name_of_map and members.get(member)
-            for name in names
-        }
-        if needed & self._awaited:
-            self._awaited -= needed
-            self._fill_jumps(_JUMPS, TAIL_PROGRAMS, sysbpf.TRACEPOINT)
-        super().set_process(pid, members, name_of_map)
 
     def attach_uprobe(
         self, path: str, offset: int, program: str, *, returns: bool = False, pid: int = 0

@@ -127,26 +127,6 @@ SPARED_PROGRAMS = {
 """Programs that an older kernel's verifier may refuse, and what is not seen without them.
 Everything else goes on: a jump to a program that is not there leads nowhere."""
 
-AWAITED_PROGRAMS = {
-    ("proc_info_map", "go"): (
-        "prog_go",
-        "prog_go_stack",
-        "prog_go_streams",
-        "prog_go_asked",
-        "prog_go_ends",
-        "prog_go_server",
-        "prog_go_tell",
-        "prog_go_proof",
-        "prog_go_lineage",
-        "prog_go_older",
-    ),
-    ("proc_info_map", "python"): ("prog_python", "prog_py_work"),
-    ("proc_info_map", "pools"): ("prog_pool", "prog_py_work"),
-    ("pool_map", "ignore_to"): ("prog_py_wait",),
-}
-"""(map, member) -> programs that are jumped to only for processes of which that member of that
-map's value says something. All of ``SPARED_PROGRAMS``."""
-
 UPROBE_TAIL_PROGRAMS: tuple[str, ...] = (
     "kp_data",
     "kp_go",
