@@ -25,6 +25,20 @@ WRITES = Path(__file__).resolve().parents[1] / "targets" / "go" / "tlswrites"
 LENGTHS = [(200, 20), (4096, 20), (1186, 6), (1187, 6), (60_000, 8), (16_384, 6), (16_385, 6)]
 
 
+@pytest.fixture(scope="module")
+def own() -> Iterator[Tracer]:
+    """With so many programs' uprobes it is too large to be kept for other tests."""
+    with Tracer() as tracer:
+        yield tracer
+
+
+@pytest.fixture
+def tracer(own: Tracer) -> Tracer:
+    """Attached, with nothing recorded yet."""
+    own.clear()
+    return own
+
+
 class Program:
     """The target, a file of its own: uprobes are the file's, and stay as long as the tracer."""
 
