@@ -17,8 +17,6 @@ struct proc_info_t {
 	s32 sudog_g;
 	s32 hchan_qcount;
 	s32 hchan_buf;
-	s32 hchan_elemsize;
-	s32 hchan_recvx;
 	s32 hchan_recvq;
 	s32 pc_conn;
 	s32 pc_reqch;

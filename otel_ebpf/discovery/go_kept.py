@@ -7,10 +7,9 @@ its start. Then the stack pointer at the RET leads to them, and no probe at the 
 
 from __future__ import annotations
 
-import os
 import re
 
-from otel_ebpf.discovery.go_returns import MAX_CODE, decoder
+from otel_ebpf.discovery.go_returns import decoder, function_code
 
 ARGUMENTS = ("rax", "rbx", "rcx", "rdi", "rsi", "r8", "r9", "r10", "r11")
 """The registers of Go's ABI for integers and pointers (x86-64), first argument first."""
@@ -60,9 +59,4 @@ def kept(code: bytes) -> int:
 
 def arguments_kept(descriptor: int, offset: int, size: int) -> int:
     """The same for a function of an open program: its offset in the file and its size."""
-    if not 0 < size <= MAX_CODE:
-        return 0
-    try:
-        return kept(os.pread(descriptor, size, offset))
-    except OSError:
-        return 0
+    return kept(function_code(descriptor, offset, size))

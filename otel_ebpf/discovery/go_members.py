@@ -27,8 +27,6 @@ _HTTP1_CLIENT = {
     "sudog_g": "runtime.sudog.g",
     "hchan_qcount": "runtime.hchan.qcount",
     "hchan_buf": "runtime.hchan.buf",
-    "hchan_elemsize": "runtime.hchan.elemsize",
-    "hchan_recvx": "runtime.hchan.recvx",
     "hchan_recvq": "runtime.hchan.recvq.first",
     "pc_conn": "net/http.persistConn.conn",
     "pc_reqch": "net/http.persistConn.reqch",

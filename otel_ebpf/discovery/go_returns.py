@@ -47,10 +47,19 @@ def return_offsets(descriptor: int, offset: int, size: int) -> list[int]:
 
     Empty when the function cannot be read or decoded whole.
     """
+    return [offset + at for at in returns(function_code(descriptor, offset, size))]
+
+
+def function_code(descriptor: int, offset: int, size: int) -> bytes:
+    """A function's code, or nothing where it cannot be read whole.
+
+    Args:
+        descriptor: the open program. offset, size: of the function in it, in bytes.
+    """
     if not 0 < size <= MAX_CODE:
-        return []
+        return b""
     try:
         code = os.pread(descriptor, size, offset)
     except OSError:
-        return []
-    return [offset + at for at in returns(code)] if len(code) == size else []
+        return b""
+    return code if len(code) == size else b""

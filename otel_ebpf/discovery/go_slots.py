@@ -8,12 +8,11 @@ stack from within such a call finds it there. What is not understood makes an ar
 
 from __future__ import annotations
 
-import os
 import re
 from collections import deque
 
 from otel_ebpf.discovery.go_kept import ARGUMENTS
-from otel_ebpf.discovery.go_returns import MAX_CODE, decoder
+from otel_ebpf.discovery.go_returns import decoder, function_code
 
 MOST_STEPS = 50_000
 """Instructions that are gone through; a function of 500 takes some 1,500."""
@@ -252,10 +251,5 @@ def arguments_at_calls(
     descriptor: int, offset: int, size: int, arguments: int, *, in_registers: bool = True
 ) -> list[int]:
     """The same for a function of an open program: its offset in the file and its size."""
-    if not 0 < size <= MAX_CODE:
-        return []
-    try:
-        code = os.pread(descriptor, size, offset)
-    except OSError:
-        return []
-    return held_at_calls(code, arguments, in_registers=in_registers) if len(code) == size else []
+    code = function_code(descriptor, offset, size)
+    return held_at_calls(code, arguments, in_registers=in_registers) if code else []
